@@ -1,0 +1,6 @@
+//go:build !race
+
+package client_test
+
+// raceDetector is true under -race.
+const raceDetector = false

@@ -1,0 +1,40 @@
+package app
+
+import (
+	"cmp"
+	"crypto/ecdh"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+
+	"sotto/internal/config"
+	"sotto/internal/notification"
+)
+
+// newNotification completes the configuration of the service with what follows from settings and secret.
+func newNotification(c config.Config, secret []byte, publicURL string, n notification.Config) (*notification.Service, error) {
+	key := func(label string) ([]byte, error) { return hkdf.Key(sha256.New, secret, nil, label, 32) }
+	seed, err := key("sotto vapid v1")
+	if err != nil {
+		return nil, fmt.Errorf("deriving the key for push services: %w", err)
+	}
+	// One seed in 2^32 is none of P-256; then this fails at the first start, and a new data directory has another.
+	if n.VAPID, err = ecdh.P256().NewPrivateKey(seed); err != nil {
+		return nil, fmt.Errorf("deriving the key for push services: %w", err)
+	}
+	if n.LinkKey, err = key("sotto notification links v1"); err != nil {
+		return nil, fmt.Errorf("deriving the key of links: %w", err)
+	}
+	n.PublicURL, n.LocalPush, n.Alone = publicURL, c.PushLocal, !c.Postgres()
+	n.Contact = cmp.Or(c.Contact, strings.Replace(publicURL, "http://", "https://", 1))
+	if c.SMTPHost == "" {
+		n.Logger.Info("there is no mail: SOTTO_SMTP_HOST is not set")
+		return notification.New(n)
+	}
+	n.Mailer = notification.SMTP{
+		Host: c.SMTPHost, Port: c.SMTPPort, TLS: notification.TLSPolicy(c.SMTPTLS), Username: c.SMTPUser,
+		Password: string(c.SMTPPassword), From: c.SMTPFrom,
+	}
+	return notification.New(n)
+}

@@ -1,0 +1,114 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+	"github.com/google/go-cmp/cmp"
+
+	"sotto/internal/config"
+)
+
+// parse runs the same parser as sottod.
+func parse(t *testing.T, environ []string, envFile string, args ...string) (config.Config, error) {
+	t.Helper()
+	env, err := config.LoadEnvironment(environ, envFile)
+	if err != nil {
+		return config.Config{}, err
+	}
+	var c config.Config
+	p, err := kong.New(&c, kong.Resolvers(env.Resolver()), kong.Vars{"data_dir": "X"}, kong.Exit(func(int) { t.Fatal("exit") }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Parse(args); err != nil {
+		return c, err
+	}
+	return c, c.Validate()
+}
+
+func write(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestFlagsOverEnvironmentOverFileOverDefaults(t *testing.T) {
+	file := write(t, "# comment\nexport SOTTO_LISTEN=127.0.0.1:1\nSOTTO_LOG_LEVEL=\"warn\"\nSOTTO_LOG_FORMAT=json\n")
+	got, err := parse(t, []string{"SOTTO_LISTEN=127.0.0.1:2", "SOTTO_LOG_LEVEL=error", "HOME=/nowhere", "SOTTO_TRUSTED_PROXIES=10.0.0.0/8,::1/128"},
+		file, "--listen=127.0.0.1:3", "--data-dir=/d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Config{DataDir: "/d", Listen: "127.0.0.1:3", LogLevel: "error", LogFormat: "json", DatabaseConns: 8, SMTPPort: 587, SMTPTLS: "starttls",
+		UserURL: []string{"http://127.0.0.1:8081"}, ChatURL: []string{"http://127.0.0.1:8082"},
+		NotificationURL: []string{"http://127.0.0.1:8083"}, TrustedProxies: []string{"10.0.0.0/8", "::1/128"}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestSecretsComeFromFilesAndAliasesAndNeverPrint(t *testing.T) {
+	secret := strings.Repeat("canary-", 6)
+	path := write(t, secret+"\n")
+	for _, environ := range [][]string{{"SOTTO_JWT_SECRET_FILE=" + path}, {"JWT_SECRET_FILE=" + path}, {"JWT_SECRET=" + secret}, {"SOTTO_JWT_SECRET=" + secret, "JWT_SECRET=other"}} {
+		c, err := parse(t, environ, "")
+		if err != nil || string(c.JWTSecret) != secret {
+			t.Errorf("%v: %v", environ, err)
+		}
+		if printed := strings.Join(c.Lines(), "\n"); strings.Contains(printed, "canary") || !strings.Contains(printed, "SOTTO_JWT_SECRET=[secret]") {
+			t.Error(printed)
+		}
+	}
+}
+
+func TestBadSettingsAreRefusedWithASentence(t *testing.T) {
+	for want, environ := range map[string][]string{
+		"did you mean SOTTO_LISTEN?":          {"SOTTO_LISTN=127.0.0.1:1"},
+		"means nothing":                       {"SOTTO_LISTEN_FILE=/x"},
+		"both SOTTO_JWT_SECRET":               {"SOTTO_JWT_SECRET=a", "SOTTO_JWT_SECRET_FILE=/x"},
+		"at least 32":                         {"SOTTO_JWT_SECRET=changeme"},
+		"write host:port":                     {"SOTTO_LISTEN=8080"},
+		"https://chat.example.org":            {"SOTTO_PUBLIC_URL=chat.example.org"},
+		"write prefixes like":                 {"SOTTO_TRUSTED_PROXIES=localhost"},
+		"write postgres://":                   {"DATABASE_URL=mysql://host/sotto"},
+		"use 2 to 100":                        {"SOTTO_DATABASE_CONNECTIONS=1"},
+		"cannot be read; write it like amqp":  {"SOTTO_BROKER_URL=http://user:hush@host/"},
+		"cannot be read; write it like redis": {"REDIS_URL=redis:hush"},
+		"write addresses like":                {"SOTTO_CHAT_URL=http://10.0.0.1:8082,10.0.0.2:8082"},
+		"openssl rand -base64 32":             {"SOTTO_PEPPER=hush"},
+		"use 0s to 1m":                        {"SOTTO_DRAIN_DELAY=2h"},
+		"must be one of":                      {"SOTTO_LOG_LEVEL=loud"},
+		"SOTTO_JWT_SECRET_FILE: stat /":       {"SOTTO_JWT_SECRET_FILE=/nowhere/at/all"},
+	} {
+		if _, err := parse(t, environ, ""); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want %q", environ, err, want)
+		}
+	}
+	if _, err := parse(t, nil, "/nowhere/at/all"); err == nil {
+		t.Error("an env file that was asked for is missing")
+	}
+	if _, err := parse(t, nil, write(t, "no equals sign")); err == nil || !strings.Contains(err.Error(), "line 1") {
+		t.Error(err)
+	}
+	if _, err := parse(t, nil, write(t, strings.Repeat("A=b\n", 20_000))); err == nil {
+		t.Error("an env file of 80 kB was read")
+	}
+}
+
+func FuzzEnvFile(f *testing.F) {
+	f.Add("SOTTO_LISTEN=127.0.0.1:1\n# x\nexport A='b'\n")
+	f.Fuzz(func(t *testing.T, content string) {
+		path := filepath.Join(t.TempDir(), "env")
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = config.LoadEnvironment(nil, path)
+	})
+}

@@ -1,0 +1,89 @@
+package notification
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/SherClockHolmes/webpush-go"
+
+	"sotto/api"
+	"sotto/internal/sqldb"
+)
+
+// NotifyTest is the kind of notification that the operator sends to see whether the channels work.
+const NotifyTest api.NotificationKind = "test"
+
+// Outcome is what became of a test through one channel.
+type Outcome struct {
+	Channel string // "list", "mail" or "push"
+	Detail  string // for people
+	Err     error  // nil when it arrived, or when there was nothing to send to
+}
+
+// Try sends one notification through every channel at once, whatever the account's settings say, and tells what
+// happened. Mutes and quiet hours do not hold it back: somebody is looking.
+func (s *Service) Try(ctx context.Context, account api.AccountID, to api.Recipient) []Outcome {
+	n := api.Notification{Kind: NotifyTest, Count: 1, At: s.nowMillis()}
+	err := s.DB.Tx(ctx, "test", func(tx *sqldb.Tx) error {
+		_, err := insertItem(ctx, tx, account, n)
+		return err
+	})
+	all := []Outcome{{Channel: "list", Detail: "stored; clients show it when they look next", Err: err}, s.tryMail(ctx, to)}
+	return append(all, s.tryPush(ctx, account, n)...)
+}
+
+func (s *Service) tryMail(ctx context.Context, to api.Recipient) Outcome {
+	o := Outcome{Channel: "mail"}
+	switch {
+	case s.Mailer == nil:
+		o.Detail = "off: SOTTO_SMTP_HOST is not set"
+	case to.Address == "":
+		o.Detail = "the account has no verified address"
+	default:
+		ctx, cancel := context.WithTimeout(ctx, sendWithin)
+		defer cancel()
+		var random [16]byte
+		_, o.Err = s.Rand.Read(random[:])
+		m := Mail{To: to.Address, MessageID: fmt.Sprintf("%x@%s", random, s.host())}
+		if o.Err == nil {
+			o.Err = m.write(defaults().Language, string(NotifyTest), words{Name: to.Username, Host: s.host()}, s.PublicURL+"/")
+		}
+		if o.Err == nil {
+			o.Err = s.Mailer.Send(ctx, m)
+		}
+		o.Detail = "handed to the mail server for " + masked(to.Address)
+	}
+	return o
+}
+
+// masked shows enough of an address to recognise it.
+func masked(address string) string {
+	name, domain, _ := strings.Cut(address, "@")
+	return name[:min(1, len(name))] + "…@" + domain
+}
+
+func (s *Service) tryPush(ctx context.Context, account api.AccountID, n api.Notification) []Outcome {
+	devices, err := readSubscribed(ctx, s.DB, account)
+	if err != nil || len(devices) == 0 {
+		return []Outcome{{Channel: "push", Detail: "no device has subscribed", Err: err}}
+	}
+	body, err := json.Marshal(api.PushPayload{Kind: n.Kind, Count: n.Count})
+	var all []Outcome
+	for i, device := range devices {
+		o := Outcome{Channel: "push", Detail: fmt.Sprintf("device %d of %d: handed to its push service", i+1, len(devices)), Err: err}
+		if o.Err == nil {
+			var sub api.PushSubscription
+			if sub, o.Err = readSubscription(ctx, s.DB, device); o.Err == nil {
+				o.Err = s.push.post(ctx, sub, s.push.topic(device, string(n.Kind)), webpush.UrgencyNormal, body)
+			}
+		}
+		if errors.Is(o.Err, errSubscriptionGone) {
+			o.Detail, o.Err = fmt.Sprintf("device %d of %d: %v", i+1, len(devices), errSubscriptionGone), nil
+		}
+		all = append(all, o)
+	}
+	return all
+}
