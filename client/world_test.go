@@ -461,11 +461,13 @@ func (p *person) trySend(id api.ConversationID, text string) bool {
 // settled tells whether a conversation has n messages and nothing waits to be acknowledged.
 func (p *person) settled(id api.ConversationID, n int) bool {
 	p.t.Helper()
-	if waiting, err := p.PendingAcks(); err != nil || waiting > 0 || p.store.hasCrashed() {
+	// The messages first: each is stored together with what it owes, so none can come between the two looks.
+	page, err := p.Messages(id, client.Position{}, client.MaxHistory)
+	if err != nil || len(page) != n || p.store.hasCrashed() {
 		return false
 	}
-	page, err := p.Messages(id, client.Position{}, client.MaxHistory)
-	return err == nil && len(page) == n
+	waiting, err := p.PendingAcks()
+	return err == nil && waiting == 0
 }
 
 // event waits for the next event of a type.
