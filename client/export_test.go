@@ -176,6 +176,14 @@ func (c *Client) PendingAcks() (int, error) {
 	return len(items), err
 }
 
+// AckWaits tells whether an acknowledgement of an entry waits.
+func (c *Client) AckWaits(entry int64) (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, found, err := get[pendingAck](c, keyAck(entry))
+	return found, err
+}
+
 // SealedBundle is the newest key bundle that the device keeps.
 func (c *Client) SealedBundle() ([]byte, error) {
 	c.mu.Lock()
