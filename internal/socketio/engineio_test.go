@@ -618,7 +618,7 @@ func TestUpgradeThatFails(t *testing.T) {
 		},
 		"probe twice":    func(c *wsClient) { c.send("2probe"); c.want("3probe"); c.send("2probe"); c.wantEOF() },
 		"binary":         func(c *wsClient) { c.sendBinary([]byte("2probe")); c.wantEOF() },
-		"too large":      func(c *wsClient) { c.frame(true, 0, opText, make([]byte, 2<<20)[:1<<20+1]); c.conn.Close() },
+		"too large":      func(c *wsClient) { c.tooLarge(1<<20 + 1); c.conn.Close() },
 		"protocol error": func(c *wsClient) { c.frame(true, 7, opText, []byte("2probe")); c.wantEOF() },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -406,6 +406,12 @@ func (c *wsClient) write(b []byte) {
 func (c *wsClient) frame(fin bool, rsv, op byte, payload []byte) {
 	c.write(rawFrame(fin, rsv, op, payload))
 }
+
+// tooLarge sends a message of n bytes, which the server may refuse before it has read it all.
+func (c *wsClient) tooLarge(n int) {
+	_, _ = c.conn.Write(rawFrame(true, 0, opText, make([]byte, n)))
+}
+
 func (c *wsClient) send(text string)    { c.t.Helper(); c.frame(true, 0, opText, []byte(text)) }
 func (c *wsClient) sendBinary(b []byte) { c.t.Helper(); c.frame(true, 0, opBinary, b) }
 

@@ -25,7 +25,7 @@ var ways = map[string]func(t testing.TB, r *rig){
 	"bad packet":      func(t testing.TB, r *rig) { c := r.connected(t); c.send("4x"); c.readAll() },
 	"too large": func(t testing.TB, r *rig) {
 		c := r.connected(t)
-		c.frame(true, 0, opText, make([]byte, 70_000))
+		c.tooLarge(70_000)
 		c.readAll()
 	},
 	"server's close": func(t testing.TB, r *rig) { c := r.connected(t); c.send(`42["close"]`); c.readAll() },

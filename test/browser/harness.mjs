@@ -193,6 +193,7 @@ export class Person {
     const field = page.getByRole("textbox", { name: /^Message to/ });
     await field.fill(text);
     await field.press("Enter");
+    this.said = text;
   }
 
   // reads waits until a text is in the open conversation.
@@ -204,10 +205,10 @@ export class Person {
     return page.locator("li[data-id] p").allTextContents();
   }
 
-  // sent waits until everything that was sent is on the server.
+  // sent waits until what was said last shows and everything that was sent is on the server.
   async sent(page = this.page) {
-    await page.locator(".bubble").first().waitFor();
-    await page.waitForFunction(() => document.querySelectorAll(".ticks.queued").length === 0 && document.querySelector("li.own") !== null);
+    await page.locator("li.own", { hasText: this.said }).last().waitFor();
+    await page.waitForFunction(() => document.querySelectorAll(".ticks.queued").length === 0);
   }
 
   async leave() {

@@ -85,10 +85,16 @@ test("several tabs: one leads, all show the same, the next takes over", async ()
   crash.send("Page.crash").catch(() => undefined);
   await carol.reads("the second leads", third);
   await carol.sent(second);
+  // What is being written in the tab that takes over stays where it is, and so does the page.
+  await third.evaluate(() => {
+    const field = document.querySelector("#composer");
+    new MutationObserver(() => { globalThis.emptied ||= !field.isConnected; }).observe(document.body, { childList: true, subtree: true });
+  });
   await second.close();
   await carol.say("the third leads", third);
   await carol.reads("the third leads", third);
   await carol.sent(third);
+  assert.equal(await third.evaluate(() => globalThis.emptied), false);
   assert.deepEqual(await carol.texts(third), ["from the first tab", "from the second tab", "the second leads", "the third leads"]);
   carol.page = third;
   await carol.leave();

@@ -5,7 +5,7 @@ import type { Account, Event, ID, Operation } from "./types";
 // Leader owns the core: it opens the store, keeps `run` and the fetching of events going, and knows what the tabs should
 // know. One tab at a time has one; see tabs.ts.
 export class Leader {
-  status: Status = { ...initial, role: "leader" };
+  status: Status;
   readonly #core: Core;
   readonly #open: { server: string; database: string };
   readonly #say: { status(s: Status): void; events(e: Event[]): void };
@@ -14,10 +14,14 @@ export class Leader {
   #settled!: () => void;
   readonly #started = new Promise<void>((settled) => { this.#settled = settled; });
 
+  // known is what the tab knows from the leader before: who is signed in stays so for the page while the core starts.
   constructor(
-    worker: Worker, open: { server: string; database: string },
+    worker: Worker, known: Status, open: { server: string; database: string },
     say: { status(s: Status): void; events(e: Event[]): void },
   ) {
+    this.status = known.phase === "ready"
+      ? { ...known, role: "leader", connection: known.account ? "connecting" : "stopped", problem: undefined }
+      : { ...initial, role: "leader" };
     this.#open = open;
     this.#say = say;
     this.#core = new Core(worker, (e) => this.#set({ phase: "failed", connection: "stopped", failure: e.toJSON() }));
@@ -75,7 +79,7 @@ export class Leader {
 
   async #opened(): Promise<void> {
     const { account } = await this.#core.request<{ account: Account | null }>("open", { ...this.#open, wait: true });
-    this.#set({ phase: "ready", account });
+    this.#set({ phase: "ready", account, connection: "stopped" });
     void this.#listen();
     if (account) {
       this.#run();

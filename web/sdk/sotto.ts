@@ -25,25 +25,33 @@ type Word =
 
 interface Pending { resolve(v: unknown): void; reject(e: SottoError): void }
 
+type Question = [Operation, object, Pending, AbortSignal | undefined];
+
+// reads are the operations that change nothing: they are asked again when the tab that worked on them is closed.
+const reads = new Set<Operation>([
+  "conversations", "profile", "presence", "find", "historyChoice", "waitSent", "messages", "history", "notices", "queue", "devices",
+  "safety", "recoveryState", "counters",
+]);
+
 const interrupted = () => new SottoError({
   code: "interrupted", message: "The tab that was working on this has been closed. Look whether it was done, and try again.",
 });
 
 // Sotto is one tab's connection to the core. One tab of the browser leads: it has the worker. The others ask it, and the
-// next in line takes over when it goes. Pages need not care, except for `interrupted`.
+// next in line takes over when it goes. Pages need not care, except for `interrupted`, which is said of changes only.
 export class Sotto {
   status: Status = initial;
   readonly #options: Required<Pick<Options, "core" | "server" | "database">> & { search: string | undefined };
   readonly #me: string = crypto.randomUUID?.() ?? String(Math.random());
   readonly #statusListeners = new Set<(s: Status) => void>();
   readonly #eventListeners = new Set<(e: Event) => void>();
-  readonly #pending = new Map<number, Pending>();
+  readonly #pending = new Map<number, Question>(); // asked of the leading tab
   readonly #asked = new Map<string, AbortController>(); // requests of other tabs that this leader works on
   readonly #closing = new AbortController();
   #channel: BroadcastChannel | undefined;
   #leader: Leader | undefined;
   #leaderName: string | undefined;
-  #held: [Operation, object, Pending, AbortSignal | undefined][] = []; // asked before anybody leads
+  #held: Question[] = []; // asked before anybody leads
   #search: Search | undefined;
   #last = 0;
 
@@ -110,8 +118,7 @@ export class Sotto {
     const name = `sotto-leader:${this.#options.database}`;
     await navigator.locks.request(name, { signal: this.#closing.signal }, async () => {
       this.#leaderName = this.#me;
-      this.#abandon(interrupted());
-      const leader = new Leader(worker(this.#options.core), { server: this.#options.server, database: this.#options.database }, {
+      const leader = new Leader(worker(this.#options.core), this.status, { server: this.#options.server, database: this.#options.database }, {
         status: (s) => {
           this.#say({ kind: "status", leader: this.#me, status: { ...s, role: "view" } });
           this.#become(s);
@@ -123,6 +130,7 @@ export class Sotto {
       });
       this.#leader = leader;
       this.#become(leader.status);
+      this.#interrupt();
       await leader.start();
       this.#say({ kind: "status", leader: this.#me, status: { ...leader.status, role: "view" } });
       this.#changed();
@@ -142,14 +150,14 @@ export class Sotto {
     this.#eventListeners.forEach((f) => f({ type: "resync" }));
   }
 
-  #route(operation: Operation, args: object, p: Pending, signal?: AbortSignal): void {
+  #route(...[operation, args, p, signal]: Question): void {
     if (this.#leader) {
       this.#leader.ask(operation, args, signal).then(p.resolve, p.reject);
     } else if (this.#leaderName === undefined) {
       this.#held.push([operation, args, p, signal]);
     } else {
       const id = ++this.#last;
-      this.#pending.set(id, p);
+      this.#pending.set(id, [operation, args, p, signal]);
       this.#say({ kind: "ask", from: this.#me, to: this.#leaderName, id, operation, args });
       signal?.addEventListener("abort", () => this.#say({ kind: "stop", from: this.#me, id }));
     }
@@ -168,7 +176,7 @@ export class Sotto {
         }
         if (this.#leaderName !== w.leader) {
           this.#leaderName = w.leader;
-          this.#abandon(interrupted());
+          this.#interrupt();
           this.#become(w.status);
           this.#changed();
         } else {
@@ -195,7 +203,7 @@ export class Sotto {
         this.#leader?.reconnect();
         return;
       case "answer": {
-        const p = w.to === this.#me ? this.#pending.get(w.id) : undefined;
+        const [, , p] = (w.to === this.#me && this.#pending.get(w.id)) || [];
         this.#pending.delete(w.to === this.#me ? w.id : 0);
         w.error ? p?.reject(new SottoError(w.error)) : p?.resolve(w.ok);
       }
@@ -211,10 +219,13 @@ export class Sotto {
     ).finally(() => this.#asked.delete(key));
   }
 
-  #abandon(e: SottoError): void {
+  // interrupt asks the new leader what the one before has not answered, as far as it changes nothing.
+  #interrupt(): void {
     const all = [...this.#pending.values()];
     this.#pending.clear();
-    all.forEach((p) => p.reject(e));
+    for (const r of all) {
+      reads.has(r[0]) ? this.#route(...r) : r[2].reject(interrupted());
+    }
   }
 
   #become(s: Status): void {

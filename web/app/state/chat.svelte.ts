@@ -27,6 +27,7 @@ export class Chat {
   unread = $state(0);
   read = $state.raw<Position>({ epoch: 0, seq: 0 }); // everything up to here was seen
   draft = $state("");
+  sending: string[] = []; // texts that the core does not have yet: drafts again when the tab ends before it has
   peerRead = $state.raw<Position>({ epoch: 0, seq: 0 }); // the peer has read everything up to here
   typing = $state(false);
   presence = $state.raw<Presence | undefined>();
@@ -39,6 +40,7 @@ export class Chat {
   // unreadFrom is where the unread line stands, from when the conversation is entered until it is left.
   unreadFrom = $state<ID | undefined>();
   #loading: Promise<void> | undefined;
+  readonly #asked = new Set<(() => void)[]>(); // for each question that the core has not answered: what was heard since
   #quiet: ReturnType<typeof setTimeout> | undefined;
 
   constructor(info: Conversation) {
@@ -93,8 +95,22 @@ export class Chat {
     this.#quiet = setTimeout(() => { this.typing = false; }, 10_000);
   }
 
+  // current asks the core and takes its answer, which may be older than what was heard of while it was on its way: that is
+  // then taken once more.
+  async current<T>(question: Promise<T>, take: (answer: T) => void): Promise<void> {
+    const heard: (() => void)[] = [];
+    this.#asked.add(heard);
+    try {
+      take(await question);
+    } finally {
+      this.#asked.delete(heard);
+    }
+    heard.forEach((again) => again());
+  }
+
   // changed shows a message anew, or takes it away.
   changed(m: Message): void {
+    this.#asked.forEach((heard) => heard.push(() => this.changed(m)));
     if (m.erased) {
       this.messages = this.messages.filter((x) => x.id !== m.id);
       if (this.last?.id === m.id) {
@@ -111,12 +127,14 @@ export class Chat {
 
   // delivered raises what the peer's devices have acknowledged.
   delivered(ids: ID[]): void {
+    this.#asked.forEach((heard) => heard.push(() => this.delivered(ids)));
     const reached = (m: Message): Message => (m.own && m.state === "stored" && ids.includes(m.id) ? { ...m, state: "delivered" } : m);
     this.messages = this.messages.map(reached);
     this.last = this.last && reached(this.last);
   }
 
   put(m: Message): void {
+    this.#asked.forEach((heard) => heard.push(() => this.put(m)));
     const known = this.messages.find((x) => x.id === m.id);
     if (m.state === "queued" && known?.position) {
       return; // the news that it was stored came first
@@ -157,15 +175,16 @@ export class Chat {
 
   async #newest(): Promise<void> {
     const limit = Math.min(1000, Math.max(pageSize, this.messages.length));
-    const { messages } = await client.ask("messages", { conversation: this.id, limit });
-    const stored = messages.filter((m) => m.position !== null);
-    const oldest = stored[0]?.position ?? null;
-    // What was loaded further back stays, as long as there is no gap between it and what was read now.
-    const kept = stored.length < limit ? [] : this.messages.filter((m) => m.position && before(m.position, oldest));
-    this.messages = [...kept, ...messages.filter((m) => !m.erased)];
-    this.complete = stored.length < limit || (kept.length > 0 && this.complete);
-    this.loaded = true;
-    this.last = this.messages.at(-1) ?? this.last;
+    await this.current(client.ask("messages", { conversation: this.id, limit }), ({ messages }) => {
+      const stored = messages.filter((m) => m.position !== null);
+      const oldest = stored[0]?.position ?? null;
+      // What was loaded further back stays, as long as there is no gap between it and what was read now.
+      const kept = stored.length < limit ? [] : this.messages.filter((m) => m.position && before(m.position, oldest));
+      this.messages = [...kept, ...messages.filter((m) => !m.erased)];
+      this.complete = stored.length < limit || (kept.length > 0 && this.complete);
+      this.loaded = true;
+      this.last = this.messages.at(-1) ?? this.last;
+    });
   }
 
   async #older(limit: number): Promise<void> {
@@ -174,8 +193,9 @@ export class Chat {
       this.complete = true;
       return;
     }
-    const { messages } = await client.ask("messages", { conversation: this.id, before: first, limit });
-    this.complete = messages.length < limit;
-    this.messages = [...messages.filter((m) => !m.erased), ...this.messages];
+    await this.current(client.ask("messages", { conversation: this.id, before: first, limit }), ({ messages }) => {
+      this.complete = messages.length < limit;
+      this.messages = [...messages.filter((m) => !m.erased), ...this.messages];
+    });
   }
 }

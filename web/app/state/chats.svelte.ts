@@ -1,4 +1,4 @@
-import type { Conversation, Event, History, ID, Message, Presence } from "sotto-sdk";
+import type { Conversation, Event, History, ID, Message, Position, Presence } from "sotto-sdk";
 import { effect } from "../lib/actions";
 import { announce } from "./announce.svelte";
 import { Chat } from "./chat.svelte";
@@ -128,7 +128,8 @@ class Chats {
     }
     clearTimeout(this.#saving);
     this.#saving = undefined;
-    const kept: Kept = { drafts: Object.fromEntries(this.all.filter((c) => c.draft).map((c) => [c.id, c.draft])) };
+    const drafts = this.all.map((c) => [c.id, [...c.sending, c.draft].filter((text) => text !== "").join("\n")]);
+    const kept: Kept = { drafts: Object.fromEntries(drafts.filter(([, text]) => text)) };
     void vault.write("page", kept);
   }
 
@@ -145,16 +146,25 @@ class Chats {
   }
 
   async #preview(c: Chat): Promise<void> {
-    let { messages } = await client.ask("messages", { conversation: c.id, limit: 1 });
-    if (messages.length > 0 && messages.every((m) => m.erased)) {
-      ({ messages } = await client.ask("messages", { conversation: c.id, limit: 50 }));
-    }
-    c.last = messages.findLast((m) => !m.erased) ?? c.last;
-    const newest = messages.findLast((m) => m.position)?.position ?? null;
+    const shown = c.unread;
+    let newest: Position | null = null;
+    await c.current(this.#newest(c), (messages) => {
+      c.last = messages.findLast((m) => !m.erased) ?? c.last;
+      newest = messages.findLast((m) => m.position)?.position ?? null;
+    });
     if (c.loaded) {
       await c.load();
     }
-    c.unread = newest && before(c.read, newest) ? await this.#countUnread(c) : 0;
+    const unread = newest && before(c.read, newest) ? await this.#countUnread(c) : 0;
+    if (c.unread === shown) { // nothing came, and nothing was read, while the core was asked
+      c.unread = unread;
+    }
+  }
+
+  // newest is the newest message, with some before it when it has been erased.
+  async #newest(c: Chat): Promise<Message[]> {
+    const { messages } = await client.ask("messages", { conversation: c.id, limit: 1 });
+    return messages.length > 0 && messages.every((m) => m.erased) ? (await client.ask("messages", { conversation: c.id, limit: 50 })).messages : messages;
   }
 
   async #countUnread(c: Chat): Promise<number> {
