@@ -24,7 +24,7 @@ const (
 	EventRead         EventType = "read"         // Account has read up to Position
 	EventTyping       EventType = "typing"       // Account has begun to type (Typing), or has stopped
 	EventPresence     EventType = "presence"     // Presence of a contact
-	EventConversation EventType = "conversation" // Conversation is new or has another state
+	EventConversation EventType = "conversation" // Conversation is new, or has another state or name
 	EventEphemeral    EventType = "ephemeral"    // Message of class ephemeral: shown now or never
 	EventDevices      EventType = "devices"      // the signed device list of Account has a new version
 	EventOwed         EventType = "owed"         // the MessageIDs are not delivered to Account, or are sent again: see Message.Owed

@@ -261,6 +261,11 @@ func (c *Client) acceptOnce(lists api.AccountLists, floor uint64, username strin
 			return err
 		}
 	}
+	if p.Username != before.Username {
+		if err := c.noteName(p, b); err != nil {
+			return err
+		}
+	}
 	b.put(keyList(p.Account), p)
 	if p.Version != before.Version {
 		p.put(b)
@@ -278,6 +283,23 @@ func (c *Client) acceptOnce(lists api.AccountLists, floor uint64, username strin
 		c.publish(Event{Type: EventIdentity, Account: p.Account, Err: fail(CodeIdentity, "%s", identityMessage(p))})
 	}
 	return nil
+}
+
+// noteName adds to b that the conversation with an account shows a name now, or another one. The caller holds c.mu.
+func (c *Client) noteName(p pinned, b *batch) error {
+	me, err := c.device()
+	if CodeOf(err) == CodeNotSignedIn {
+		return nil // nothing is shown
+	}
+	if err != nil {
+		return err
+	}
+	id := api.ConversationID(e2ee.DirectConversation(me.Account, p.Account))
+	_, found, err := get[conversation](c, keyConversation(id))
+	if found {
+		b.events = append(b.events, Event{Type: EventConversation, Conversation: id, Account: p.Account})
+	}
+	return err
 }
 
 // acceptStatus takes the server's word about which devices are signed out, when the list of that version is still the

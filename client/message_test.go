@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -34,6 +35,41 @@ func TestBothWays(t *testing.T) {
 	}
 	if v, err := bob.Conversations(); err != nil || len(v) != 1 || v[0].ID != id || v[0].Kind != api.KindDirect {
 		t.Errorf("bob's conversations: %+v, %v", v, err)
+	}
+}
+
+// TestStrangerIsNamed: whoever reads a conversation again at each event ends with the name of the stranger who began it,
+// also when the name came after the conversation.
+func TestStrangerIsNamed(t *testing.T) {
+	w := newWorld(t)
+	ada, bob := w.person("ada"), w.person("bob")
+	ada.connect()
+	bob.connect()
+	events := bob.Events()
+	defer events.Close()
+	told := make(chan struct{})
+	bob.net.set(func(n *network) {
+		n.response = func(r client.Request, _ *client.Response) error {
+			if strings.HasSuffix(r.URL, "/api/user/lists") {
+				<-told
+			}
+			return nil
+		}
+	})
+	id := ada.talk("bob")
+	ada.send(id, "hello")
+	for first := true; ; first = false {
+		bob.event(events, client.EventConversation)
+		v, err := bob.Conversations()
+		if err != nil || len(v) != 1 {
+			t.Fatalf("conversations: %+v, %v", v, err)
+		}
+		if v[0].Username == "ada" {
+			return
+		}
+		if first {
+			close(told)
+		}
 	}
 }
 

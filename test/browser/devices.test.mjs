@@ -43,7 +43,9 @@ test("a second browser with the password gets the history; it is removed from th
   // The one that was removed becomes a new device with the password, and keeps what it had.
   await second.page.getByRole("link", { name: "Open account" }).click();
   await second.page.getByLabel("Password", { exact: true }).fill(password);
-  await second.page.getByRole("main").getByRole("button", { name: "Sign in" }).click();
+  const signIn = second.page.getByRole("main").getByRole("button", { name: "Sign in" });
+  await signIn.click();
+  await signIn.waitFor({ state: "hidden" });
   await second.page.locator("#rows").getByRole("link", { name: "bob" }).click();
   await second.reads("from the second");
   await second.say("back again");
