@@ -233,6 +233,9 @@ type Recipient struct {
 	Pending string `json:"pending,omitempty"`
 	Code    string `json:"code,omitempty"`
 	Taken   bool   `json:"taken,omitempty"`
+	// Reset is a code that resets the account and works until ResetUntil, milliseconds: for Address, when that was asked.
+	Reset      string `json:"reset,omitempty"`
+	ResetUntil int64  `json:"reset_until,omitempty"`
 }
 
 // Devices is the answer of GET /api/user/devices.

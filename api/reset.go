@@ -1,6 +1,11 @@
 package api
 
-// ResetStartRequest asks what a one-time code of the operator is good for.
+// MailResetRequest asks for a one-time code by mail, to the verified address of an account. Every answer to it is empty.
+type MailResetRequest struct {
+	Name string `json:"name"` // username or address
+}
+
+// ResetStartRequest asks what a one-time code is good for: of the operator, or from a mail.
 type ResetStartRequest struct {
 	Code string `json:"code"`
 }

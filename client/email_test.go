@@ -1,8 +1,12 @@
 package client_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"mime/quotedprintable"
+	"os"
+	"path/filepath"
 	"regexp"
 	"testing"
 	"time"
@@ -27,16 +31,22 @@ func mailed(t *testing.T) (*world, *notificationtest.MailServer) {
 	return w, mails
 }
 
-// code waits for the newest code in a mail.
+// code waits for the mail after so many others, and returns the code in it.
 func code(t *testing.T, mails *notificationtest.MailServer, after int) string {
+	t.Helper()
+	return regexp.MustCompile(`\b[0-9]{8}\b`).FindString(mailText(t, mails, after))
+}
+
+// mailText waits for the mail after so many others.
+func mailText(t *testing.T, mails *notificationtest.MailServer, after int) string {
 	t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if all := mails.Mails(); len(all) > after {
-			body, err := io.ReadAll(all[after].Body)
+			body, err := io.ReadAll(quotedprintable.NewReader(all[after].Body))
 			if err != nil {
 				t.Fatal(err)
 			}
-			return regexp.MustCompile(`\b[0-9]{8}\b`).FindString(string(body))
+			return string(body)
 		}
 	}
 	t.Fatal("no mail came")
@@ -127,5 +137,58 @@ func TestEmailSurvivesRecovery(t *testing.T) {
 	p := w.person("another")
 	if err := p.Login(t.Context(), client.LoginOptions{Username: "ada@example.org", Password: newPassword, DeviceName: "x"}); err != nil {
 		t.Errorf("by address with the new password: %v", err)
+	}
+}
+
+// TestResetByMail: who has lost everything but the mailbox gets the account back, with another identity. The code is in
+// the mail alone.
+func TestResetByMail(t *testing.T) {
+	w, mails := mailed(t)
+	ada, bob := w.person("ada"), w.person("bob")
+	if err := ada.StartEmail(t.Context(), "ada@example.org", password); err != nil {
+		t.Fatal(err)
+	}
+	if err := ada.ConfirmEmail(t.Context(), code(t, mails, 0), password); err != nil {
+		t.Fatal(err)
+	}
+	mailText(t, mails, 1) // that the address was changed
+	bob.talk("ada")
+	before, err := bob.Safety(t.Context(), "ada")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := w.person("fresh")
+	for _, name := range []string{"nobody", "bob", " Ada@example.org"} {
+		if err := fresh.MailReset(t.Context(), name); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+	}
+	reset := regexp.MustCompile(`/restore#(reset-[\w-]{22})\b`).FindStringSubmatch(mailText(t, mails, 2))
+	if reset == nil {
+		t.Fatalf("no link in %s", mailText(t, mails, 2))
+	}
+	files, err := filepath.Glob(filepath.Join(w.dir, "data", "*"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, name := range files {
+		if b, err := os.ReadFile(name); err == nil && bytes.Contains(b, []byte(reset[1])) {
+			t.Errorf("%s holds the code", filepath.Base(name))
+		}
+	}
+	o := client.ResetOptions{Code: reset[1], NewPassword: newPassword, NewCode: fresh.newCode(), DeviceName: "fresh"}
+	if name, err := fresh.Reset(t.Context(), o); err != nil || name != "ada" {
+		t.Fatalf("%q, %v", name, err)
+	}
+	bob.connect()
+	bob.until("the other identity", func() bool {
+		now, err := bob.Safety(t.Context(), "ada")
+		return err == nil && now.Digits != before.Digits && len(now.Changes) == 1
+	})
+	if _, err := w.person("again").Reset(t.Context(), o); !errors.Is(err, client.ErrWrongLogin) {
+		t.Errorf("the same code again: %v", err)
+	}
+	if n := len(mails.Mails()); n > 4 { // the last says that it happened; the address went with the password
+		t.Errorf("%d mails", n)
 	}
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"strings"
 
 	"sotto/api"
 	"sotto/e2ee"
@@ -9,7 +10,7 @@ import (
 
 // ResetOptions give an account that nobody can open any more to its owner again.
 type ResetOptions struct {
-	Code        string // one-time, by the operator: sottod admin reset NAME
+	Code        string // one-time: by the operator (sottod admin reset NAME), or from a mail ([Client.MailReset])
 	NewPassword string // see [CheckPassword]
 	NewCode     string // recovery code, made by [Client.NewRecoveryCode] and shown to the user already
 	DeviceName  string // as in [LoginOptions]
@@ -68,6 +69,12 @@ func (c *Client) Reset(ctx context.Context, o ResetOptions) (username string, er
 		return "", serverError("reset account %s as %s", n.device.Account, res.AccountID)
 	}
 	return username, c.introduced(n, res, renewal)
+}
+
+// MailReset asks the server to send a code for [Client.Reset] to the verified address of the account with that username or
+// address. It does not tell whether there is such an account, or a mail. Errors: api.CodeInvalid, api.CodeLimited.
+func (c *Client) MailReset(ctx context.Context, name string) error {
+	return c.request(ctx, "POST", "/api/user/reset/mail", "", api.MailResetRequest{Name: strings.TrimSpace(name)}, &struct{}{})
 }
 
 // resetAccount makes what follows the account's last list and bundle under a new key. Each bundle version has begun at

@@ -68,6 +68,10 @@ type resetArgs struct {
 	DeviceName  string `json:"device_name"`
 }
 
+type mailResetArgs struct {
+	Name string `json:"name"`
+}
+
 func devices(ctx context.Context, c *client.Client, _ none) (devicesResult, error) {
 	all, err := c.Devices(ctx)
 	out := make([]deviceJSON, 0, len(all))
@@ -110,6 +114,10 @@ func recoverAccount(ctx context.Context, c *client.Client, a recoverArgs) (accou
 		return accountResult{}, err
 	}
 	return accountOf(c), nil
+}
+
+func mailReset(ctx context.Context, c *client.Client, a mailResetArgs) (none, error) {
+	return none{}, c.MailReset(ctx, a.Name)
 }
 
 func reset(ctx context.Context, c *client.Client, a resetArgs) (accountResult, error) {

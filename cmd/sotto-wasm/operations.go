@@ -69,6 +69,7 @@ var operations = map[string]operation{
 	"recoveryState":       on(recoveryState),
 	"recover":             on(recoverAccount),
 	"reset":               on(reset),
+	"mailReset":           on(mailReset),
 
 	"email":        on(email),
 	"startEmail":   on(startEmail),

@@ -152,17 +152,26 @@ func (r *recoverCmd) Run(ctx context.Context, cli *commands) error {
 type resetCmd struct {
 	passwordFlags
 	Device string `default:"${hostname}" help:"What your list of devices calls this one (${default})."`
+	Mail   string `placeholder:"NAME" help:"Only have a code sent to the confirmed address of the account with this username or address."`
 }
 
 func (r *resetCmd) Help() string {
 	return "Your username stays; your old messages cannot be read any more, all your devices are removed, and everybody you " +
-		"write with is warned that your keys have changed. Ask the operator for the code: sottod admin reset NAME.\n\n" +
-		"With --password-stdin the first line is the operator's code and the rest the new password."
+		"write with is warned that your keys have changed.\n\nIt takes a code. If your account has a confirmed e-mail address, " +
+		"sotto reset --mail NAME sends you one; otherwise ask the operator: sottod admin reset NAME.\n\n" +
+		"With --password-stdin the first line is the code and the rest the new password."
 }
 
 func (r *resetCmd) Run(ctx context.Context, cli *commands) error {
 	return cli.with(func(c *client.Client) error {
-		code, password, err := r.readTwo("The operator's code: ", "New password: ")
+		if r.Mail != "" {
+			if err := c.MailReset(ctx, r.Mail); err != nil {
+				return err
+			}
+			fmt.Println("If that account has a confirmed address and this server sends mail, a code is on its way. Then run: sotto reset")
+			return nil
+		}
+		code, password, err := r.readTwo("The code: ", "New password: ")
 		if err != nil {
 			return err
 		}

@@ -27,6 +27,8 @@ const (
 	AccountNotice Type = "account.notice"
 	// AddressGiven carries an empty object: a code should go to the address that Account wants to use.
 	AddressGiven Type = "address.given"
+	// ResetAsked carries an empty object: a code that resets Account should go to its address. Account may be nobody.
+	ResetAsked Type = "reset.asked"
 	// AuditRecorded carries an Audit. The event id keeps it from being recorded twice.
 	AuditRecorded Type = "audit.recorded"
 )

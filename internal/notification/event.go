@@ -28,7 +28,9 @@ func (s *Service) HandleEvent(ctx context.Context, e event.Event) error {
 		}
 		return s.noticed(ctx, e, api.NotificationKind(body.Kind))
 	case event.AddressGiven:
-		return s.addressGiven(ctx, e)
+		return s.mailCode(ctx, e, kindCode)
+	case event.ResetAsked:
+		return s.mailCode(ctx, e, kindReset)
 	case event.LoginEnded:
 		var end event.LoginEnd
 		if err := e.Decode(&end); err != nil {
@@ -106,13 +108,13 @@ func (s *Service) noticed(ctx context.Context, e event.Event, kind api.Notificat
 	return err
 }
 
-// addressGiven sends the code that confirms an address. It goes there only: the list and push have nothing to say.
-func (s *Service) addressGiven(ctx context.Context, e event.Event) error {
+// mailCode sends a code to an address. It goes there only: the list and push have nothing to say.
+func (s *Service) mailCode(ctx context.Context, e event.Event, kind api.NotificationKind) error {
 	if s.Mailer == nil {
 		return nil
 	}
 	err := s.once(ctx, e, func(tx *sqldb.Tx) error {
-		return insertMailJob(ctx, tx, e.Account, kindCode, api.Notification{Kind: kindCode, Count: 1, At: e.Time}, s.nowMillis())
+		return insertMailJob(ctx, tx, e.Account, string(kind), api.Notification{Kind: kind, Count: 1, At: e.Time}, s.nowMillis())
 	})
 	if err == nil {
 		s.wakeWorker()

@@ -64,8 +64,11 @@ func (s *Service) sendMail(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
-	if j.notification.Kind == kindCode {
+	switch j.notification.Kind { //nolint:exhaustive // the others are notifications
+	case kindCode:
 		return s.sendCode(ctx, j, to, set)
+	case kindReset:
+		return s.sendReset(ctx, j, to, set)
 	}
 	if to.Address == "" || !set.Channels.Mail {
 		return nil
@@ -81,8 +84,11 @@ func (s *Service) sendMail(ctx context.Context, j job) error {
 	return nil
 }
 
-// kindCode is the job of a mail with a code. It is no notification: nobody else hears of it.
-const kindCode = "email"
+// The jobs of mails with a code. They are no notifications: nobody else hears of them.
+const (
+	kindCode  api.NotificationKind = "email"      // it confirms an address
+	kindReset api.NotificationKind = "reset_code" // it resets the account
+)
 
 // sendCode sends the code as it is now; when it has expired meanwhile there is nothing to send. To an address of another
 // account goes a mail that says so, because the person who typed it may own both.
@@ -95,7 +101,21 @@ func (s *Service) sendCode(ctx context.Context, j job, to api.Recipient, set api
 		kind = "email_taken"
 	}
 	m := Mail{To: to.Pending, MessageID: s.messageID(j)}
-	if err := m.write(set.Language, kind, words{Name: to.Username, Host: s.host(), Code: to.Code}, s.PublicURL+"/"); err != nil {
+	return s.write(ctx, m, set.Language, kind, words{Name: to.Username, Host: s.host(), Code: to.Code}, s.PublicURL+"/")
+}
+
+// sendReset sends the code as it is now, within a link. It is behind a #, which browsers tell no server.
+func (s *Service) sendReset(ctx context.Context, j job, to api.Recipient, set api.NotificationSettings) error {
+	if to.Address == "" || to.Reset == "" {
+		return nil
+	}
+	w := words{Name: to.Username, Host: s.host(), Code: to.Reset, Time: shownTime(to.ResetUntil, set)}
+	return s.write(ctx, Mail{To: to.Address, MessageID: s.messageID(j)}, set.Language, kindReset, w, s.PublicURL+"/restore#"+to.Reset)
+}
+
+// write composes a mail that somebody asked for at this moment, and sends it.
+func (s *Service) write(ctx context.Context, m Mail, language string, kind api.NotificationKind, w words, link string) error {
+	if err := m.write(language, string(kind), w, link); err != nil {
 		return fmt.Errorf("%w: %w", ErrGiveUp, err)
 	}
 	if err := s.Mailer.Send(ctx, m); err != nil {
@@ -105,22 +125,26 @@ func (s *Service) sendCode(ctx context.Context, j job, to api.Recipient, set api
 	return nil
 }
 
-// compose writes a mail.
-func (s *Service) compose(j job, to api.Recipient, set api.NotificationSettings) (Mail, error) {
+// shownTime writes a time, in milliseconds, for the reader of a mail.
+func shownTime(at int64, set api.NotificationSettings) string {
 	zone, err := time.LoadLocation(set.TimeZone)
 	if err != nil {
 		zone = time.UTC
 	}
+	return time.UnixMilli(at).In(zone).Format("2006-01-02 15:04 MST")
+}
+
+// compose writes a mail.
+func (s *Service) compose(j job, to api.Recipient, set api.NotificationSettings) (Mail, error) {
 	words := words{
-		Name: to.Username, Host: s.host(), Count: j.notification.Count,
-		Time: time.UnixMilli(j.notification.At).In(zone).Format("2006-01-02 15:04 MST"),
+		Name: to.Username, Host: s.host(), Count: j.notification.Count, Time: shownTime(j.notification.At, set),
 	}
 	m := Mail{To: to.Address, MessageID: s.messageID(j), Unsubscribe: s.unsubscribeLink(j.account)}
 	link := s.PublicURL + "/"
 	if j.notification.Kind == api.NotifyMessages {
 		link = s.PublicURL + "/c/" // the conversations
 	}
-	err = m.write(set.Language, string(j.notification.Kind), words, link)
+	err := m.write(set.Language, string(j.notification.Kind), words, link)
 	return m, err
 }
 

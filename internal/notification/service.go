@@ -41,7 +41,7 @@ const Queue = "notification"
 
 // Types are the events that the queue asks for.
 func Types() []event.Type {
-	return []event.Type{event.MessageWaiting, event.AccountNotice, event.AddressGiven, event.LoginEnded}
+	return []event.Type{event.MessageWaiting, event.AccountNotice, event.AddressGiven, event.ResetAsked, event.LoginEnded}
 }
 
 // Users is the user service.

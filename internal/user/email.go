@@ -208,7 +208,7 @@ func (s *Service) checkEmailPassword(ctx context.Context, account api.AccountID,
 	return err
 }
 
-// Recipient tells the notification service where mail for an account goes, and what a mail with a code says.
+// Recipient tells the notification service where mail for an account goes, and what mails with codes say.
 func (s *Service) Recipient(ctx context.Context, id api.AccountID) (r api.Recipient, err error) {
 	r, err = readRecipient(ctx, s.DB, id)
 	if errors.Is(err, sqldb.ErrNoRows) {
@@ -216,6 +216,9 @@ func (s *Service) Recipient(ctx context.Context, id api.AccountID) (r api.Recipi
 	}
 	if err != nil {
 		return r, errs.Wrap("reading the recipient", err)
+	}
+	if err := s.addMailedReset(ctx, id, &r); err != nil {
+		return r, err
 	}
 	pending, err := readEmailRequest(ctx, s.DB, id)
 	if errors.Is(err, sqldb.ErrNoRows) || pending.expires <= s.nowMillis() {

@@ -26,7 +26,7 @@ const (
 
 // errResetCode is one answer for codes that never were, are used or have expired.
 var errResetCode = errs.New(errs.Unauthenticated, api.CodeWrongLogin,
-	"This code is not valid any more. Ask the operator of the server for a new one.")
+	"This code is not valid any more. Ask for a new one.")
 
 // NewResetCode makes a one-time code by which the account of that name can be reset within 24 hours. A code made before
 // is void. It is the operator's, who reaches the database itself; no route leads here.

@@ -32,7 +32,9 @@ const (
 	limitEmail           limit.Name = "email"
 	limitEmailChange     limit.Name = "email change"
 	limitReset           limit.Name = "reset"
-	limitRestored        limit.Name = "give back" // after a restore of the server
+	limitResetMail       limit.Name = "reset mail"
+	limitResetName       limit.Name = "reset mail by name" // per name or address tried, known or not
+	limitRestored        limit.Name = "give back"          // after a restore of the server
 )
 
 // Rates are the limits of this service. Nobody is ever locked out for longer than it takes to get one more try.
@@ -59,6 +61,8 @@ func Rates() map[limit.Name]limit.Rate {
 		limitEmail:           {Count: 20, Per: time.Hour, Burst: 20}, // each sends a mail to whatever address is named
 		limitEmailChange:     {Count: 80, Per: time.Hour, Burst: 40},
 		limitReset:           {Count: 60, Per: time.Hour, Burst: 30},
+		limitResetMail:       {Count: 20, Per: time.Hour, Burst: 10},
+		limitResetName:       {Count: 6, Per: 24 * time.Hour, Burst: 3}, // mails that nobody may have asked for
 		limitRestored:        {Count: 1200, Per: time.Hour, Burst: 300, Open: true},
 	}
 }
@@ -107,6 +111,10 @@ func (s *Service) Routes() []httpx.Route {
 		{
 			Method: post, Pattern: "/api/user/reset/start", Role: public, Limit: limitReset,
 			Handle: httpx.JSON(s.ResetStart),
+		},
+		{
+			Method: post, Pattern: "/api/user/reset/mail", Role: public, Limit: limitResetMail,
+			Handle: httpx.JSON(s.MailReset),
 		},
 		{
 			Method: post, Pattern: "/api/user/reset", Role: public, Limit: limitReset, MaxBody: large,

@@ -89,6 +89,12 @@ func (s *script) email(d *rest.Device, mails *notificationtest.MailServer) {
 	}
 	s.page(http.MethodGet, u.RequestURI())
 	s.page(http.MethodPost, u.RequestURI())
+	for _, name := range []string{"Bob@example.org", "nobody-here"} {
+		s.Call(s, http.MethodPost, "/api/user/reset/mail", "", api.MailResetRequest{Name: name}, &struct{}{})
+	}
+	if !regexp.MustCompile(`/restore#reset-[\w-]{22}`).MatchString(body(2)) {
+		s.Errorf("no link in %s", body(2))
+	}
 	s.Call(s, http.MethodPost, "/api/user/email/remove", token, p.EmailRemoval(s), nil)
 }
 

@@ -52,6 +52,9 @@ func (c *cast) moreRows() []row {
 		{"putEmail", "random", call(http.MethodPut, "/api/user/email", c.newcomer.Owner.Copy().Email(c.t, "12345678")), withDevice(bad, bad, bad)},
 		{"removeEmail", "foreign", call(http.MethodPost, "/api/user/email/remove", c.carol.Owner.Copy().EmailRemoval(c.t)), withDevice(bad, bad, bad)},
 		{"removeEmail", "random", call(http.MethodPost, "/api/user/email/remove", c.newcomer.Owner.Copy().EmailRemoval(c.t)), withDevice(bad, bad, bad)},
+		{"mailReset", "unknown", func(as *role) rest.Request {
+			return call(http.MethodPost, "/api/user/reset/mail", api.MailResetRequest{Name: "roles-no-" + as.name})(as)
+		}, everyone(ok)},
 		{"resetStart", "made-up code", call(http.MethodPost, "/api/user/reset/start", api.ResetStartRequest{Code: "x"}), everyone(wrongCode)},
 		{"restoredStart", "never restored", call(http.MethodPost, "/api/user/restored/start",
 			api.RestoredStartRequest{AccountID: c.knownOther}), everyone(forbidden)},
@@ -115,6 +118,7 @@ func (w *target) moreValid(into map[string]rest.Request) {
 	add("startEmail", http.MethodPost, "/api/user/email/start", api.EmailStartRequest{Address: "a@example.org", Proof: w.mallory.Owner.Auth})
 	add("putEmail", http.MethodPut, "/api/user/email", w.mallory.Owner.Copy().Email(w.t, "12345678"))
 	add("removeEmail", http.MethodPost, "/api/user/email/remove", w.mallory.Owner.Copy().EmailRemoval(w.t))
+	add("mailReset", http.MethodPost, "/api/user/reset/mail", api.MailResetRequest{Name: "bad-bob"})
 	add("resetStart", http.MethodPost, "/api/user/reset/start", api.ResetStartRequest{Code: "x"})
 	add("reset", http.MethodPost, "/api/user/reset", fresh.resetOf("x"))
 	add("renameDevice", http.MethodPatch, own, api.RenameDeviceRequest{Name: "renamed"})

@@ -152,6 +152,7 @@ export interface Operations {
   recoveryState: [object, { state: "" | "unconfirmed" | "confirmed" }];
   recover: [NewCredentials & { username: string; recovery_code: string }, { account: Account }];
   reset: [NewCredentials & { code: string }, { account: Account }];
+  mailReset: [{ name: string /* or address */ }, object];
   counters: [object, Record<string, number>];
 }
 
