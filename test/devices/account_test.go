@@ -142,6 +142,7 @@ func (d *device) remove(ctx context.Context, id api.WireDeviceID) error {
 	}); err != nil {
 		return fmt.Errorf("%s removes device %d: %w", d.name, id, err)
 	}
+	d.user.removals++
 	d.w.happened(eventRemoved)
 	return nil
 }

@@ -39,6 +39,7 @@ var actions = []action{
 	{"remove", 4, (*world).remove},
 	{"loseAll", 2, (*world).loseAll},
 	{"password", 2, (*world).changePassword},
+	{"reset", 1, (*world).reset},
 	{"wipe", 3, (*world).wipe},
 	{"copy", 3, (*world).copyDevice},
 	{"revive", 2, (*world).revive},
@@ -77,6 +78,7 @@ var plots = [][]action{
 		{"kill", 0, (*world).killServer}, {"restore", 0, (*world).restore},
 	},
 	{{"loseAll", 0, (*world).loseAll}},
+	{{"reset", 0, (*world).reset}, {"send", 0, (*world).send}, {"loseAll", 0, (*world).loseAll}},
 	{{"overtake", 0, (*world).overtake}, {"relapse", 0, (*world).relapse}},
 }
 

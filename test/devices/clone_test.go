@@ -18,14 +18,15 @@ const (
 
 // copyOf is what a device was at some time.
 type copyOf struct {
-	of   *device
-	path string
+	of       *device
+	path     string
+	removals int // of the user's devices until then
 }
 
 // copyDevice keeps a copy of a device's disk for later.
 func (w *world) copyDevice(context.Context) error {
 	d := pick(w, w.devices())
-	c := &copyOf{of: d, path: filepath.Join(w.dir, fmt.Sprintf("copy-%d.db", len(w.copies)+1))}
+	c := &copyOf{of: d, path: filepath.Join(w.dir, fmt.Sprintf("copy-%d.db", len(w.copies)+1)), removals: d.user.removals}
 	w.say("%s is copied", d.name)
 	w.copies = append(w.copies, c)
 	return d.disk.copyTo(c.path, false)
@@ -40,6 +41,11 @@ func (w *world) revive(ctx context.Context) error {
 	}
 	i := w.rand.IntN(len(w.copies))
 	c := w.copies[i]
+	// A removal opens an archive epoch. A copy from before it has no key of that epoch and asks the other devices; where
+	// there is none it needs the password, which nothing asks for yet.
+	if u := c.of.user; u.removals > c.removals && len(u.devices) < 2 {
+		return errNotNow
+	}
 	w.copies = append(w.copies[:i:i], w.copies[i+1:]...)
 	return w.start(ctx, c)
 }

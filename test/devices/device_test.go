@@ -87,7 +87,7 @@ func copyFile(from, to string) error {
 
 // open opens the store and begins to note what its user is told.
 func (d *device) open() error {
-	c, err := open(d.w.server.URL, d.path, func(s client.Store) client.Store {
+	c, err := open(d.w.url, d.path, func(s client.Store) client.Store {
 		d.disk = &disk{Store: s, path: d.path}
 		return d.disk
 	}, slog.New(slog.NewTextHandler(teller{d}, &slog.HandlerOptions{ReplaceAttr: withoutTime})))
@@ -310,6 +310,9 @@ func (d *device) listing() ([]history.Fact, error) {
 		return nil, fmt.Errorf("notices of %s: %w", d.name, err)
 	}
 	for _, n := range notices {
+		if n.Code == client.CodeIdentity {
+			continue // of a contact, not of a message
+		}
 		facts = append(facts, history.Fact{Kind: history.Unreadable, Device: d.name, Message: n.MessageID})
 	}
 	return facts, nil

@@ -3,12 +3,14 @@
 package devices_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -26,11 +28,13 @@ var names = []string{"ada", "bob", "cyd"}
 const password = "correct horse battery staple"
 
 // binaries and template are made once: registering and signing in cost real key derivation, so every schedule gets a
-// copy of a data directory and of the stores of devices that have met.
+// copy of a data directory, or database, and of the stores of devices that have met.
 var (
 	binaries string
 	template string
 	codes    = map[string]string{} // recovery codes by user
+	shape    testenv.Shape
+	services testenv.Services
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -43,12 +47,21 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binaries, template = filepath.Join(dir, "bin"), filepath.Join(dir, "template")
+	services.Dir = dir
+	defer services.Close()
+	topology := cmp.Or(os.Getenv("SOTTO_TOPOLOGY"), testenv.Shapes[0].Name)
+	i := slices.IndexFunc(testenv.Shapes, func(s testenv.Shape) bool { return s.Name == topology })
+	if i < 0 {
+		fmt.Fprintf(os.Stderr, "SOTTO_TOPOLOGY is %q, which is none\n", topology)
+		return 1
+	}
+	shape = testenv.Shapes[i]
 	start := time.Now()
 	if err := prepare(); err != nil {
 		fmt.Fprintln(os.Stderr, "preparing the scenarios:", err)
 		return 1
 	}
-	fmt.Printf("nine devices of three people: %.1f s\n", time.Since(start).Seconds())
+	fmt.Printf("nine devices of three people over %s: %.1f s\n", shape.Name, time.Since(start).Seconds())
 	return m.Run()
 }
 
@@ -61,7 +74,10 @@ func prepare() (err error) {
 	if err := testenv.Build(binaries, "sottod"); err != nil {
 		return err
 	}
-	server, err := testenv.NewServe(binaries, filepath.Join(template, "data"))
+	if err := services.Start(ctx, shape); err != nil {
+		return err
+	}
+	server, err := services.NewServer(ctx, shape, binaries, filepath.Join(template, "data"), filepath.Base(template), "")
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ var sometimes = []string{eventSupplement, eventOwed, eventRepair, eventRaised, e
 // the same, nothing is lost, nothing is twice, nothing stays undecryptable.
 //
 // SOTTO_SEED replays one schedule as far as timing allows; the seed decides what happens, not how far it got.
+// SOTTO_TOPOLOGY runs them over another shape of the server.
 func TestSchedules(t *testing.T) {
 	seeds := chooseSeeds(t)
 	var mu sync.Mutex
@@ -52,7 +53,11 @@ func TestSchedules(t *testing.T) {
 			})
 		}
 	})
-	if missing := history.Missing(total, sometimes...); len(missing) > 0 && len(seeds) >= schedules {
+	wanted := sometimes
+	if shape.Postgres { // no backup is restored there
+		wanted = slices.DeleteFunc(slices.Clone(wanted), func(event string) bool { return event == eventRaised })
+	}
+	if missing := history.Missing(total, wanted...); len(missing) > 0 && len(seeds) >= schedules {
 		t.Errorf("seeds %v: this never happened: %s", seeds, strings.Join(missing, ", "))
 	}
 }

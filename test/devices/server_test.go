@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
-	_ "modernc.org/sqlite" // the chat database, while its server is stopped
+	_ "github.com/jackc/pgx/v5/stdlib" // the chat database, while its server is stopped
+	_ "modernc.org/sqlite"
 
 	"sotto/api"
 	"sotto/client"
+	"sotto/internal/testenv"
 )
 
 // Events of the server.
@@ -22,6 +25,27 @@ const (
 	eventAsked   = "password asked for"
 )
 
+var worlds atomic.Int64 // numbers the databases
+
+// serveCopy prepares a server of the shape under test on a copy of the template.
+func (w *world) serveCopy() (err error) {
+	if !shape.Postgres {
+		w.serve, err = testenv.NewServe(binaries, filepath.Join(w.dir, "data"))
+		if err == nil {
+			w.serve.CleanUp(w.t)
+			w.server, w.url = w.serve, w.serve.URL
+		}
+		return err
+	}
+	w.database = fmt.Sprintf("world_%d", worlds.Add(1))
+	s, err := services.NewServer(w.t.Context(), shape, binaries, filepath.Join(w.dir, "data"), w.database, filepath.Base(template))
+	if err == nil {
+		s.CleanUp(w.t)
+		w.server, w.url = s, s.URL
+	}
+	return err
+}
+
 // killServer ends the server as a power cut would, and starts it again.
 func (w *world) killServer(ctx context.Context) error {
 	w.say("the server is killed")
@@ -31,9 +55,12 @@ func (w *world) killServer(ctx context.Context) error {
 
 // backup copies the server's data while everybody goes on.
 func (w *world) backup(ctx context.Context) error {
+	if w.serve == nil {
+		return errNotNow
+	}
 	w.moves++
 	to := filepath.Join(w.dir, fmt.Sprintf("backup-%d", w.moves))
-	if err := w.server.Backup(ctx, to); err != nil {
+	if err := w.serve.Backup(ctx, to); err != nil {
 		return err
 	}
 	w.say("backup %d", len(w.backups)+1)
@@ -54,11 +81,11 @@ func (w *world) restore(ctx context.Context) error {
 	}
 	n := w.rand.IntN(len(w.backups))
 	w.say("the server is lost; backup %d of %d is restored", n+1, len(w.backups))
-	if err := w.server.Kill9(); err != nil {
+	if err := w.serve.Kill9(); err != nil {
 		return err
 	}
 	w.moves++
-	if err := w.server.RestoreTo(ctx, w.backups[n].folder, filepath.Join(w.dir, fmt.Sprintf("data-%d", w.moves))); err != nil {
+	if err := w.serve.RestoreTo(ctx, w.backups[n].folder, filepath.Join(w.dir, fmt.Sprintf("data-%d", w.moves))); err != nil {
 		return err
 	}
 	for _, d := range w.devices() {
@@ -87,7 +114,7 @@ func (w *world) dormant(ctx context.Context) error {
 	if err := w.server.Stop(); err != nil {
 		return err
 	}
-	db, err := sql.Open("sqlite", filepath.Join(w.server.DataDir, "chat.db"))
+	db, err := w.chatDatabase()
 	if err != nil {
 		return err
 	}
@@ -101,6 +128,13 @@ func (w *world) dormant(ctx context.Context) error {
 	}
 	w.happened(eventDormant)
 	return w.server.Up(ctx)
+}
+
+func (w *world) chatDatabase() (*sql.DB, error) {
+	if w.serve != nil {
+		return sql.Open("sqlite", filepath.Join(w.serve.DataDir, "chat.db"))
+	}
+	return sql.Open("pgx", services.Postgres.URL(w.database)+"&search_path=sotto_chat")
 }
 
 // giveBack is what a person does when a restored server needs the current password once.

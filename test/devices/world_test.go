@@ -24,11 +24,15 @@ type world struct {
 	rand   *rand.Rand
 	dir    string
 	logs   string // folder of the journals, kept when the schedule fails
-	server *testenv.Serve
-	up     bool
-	facts  *history.Journal // of the harness
-	users  []*user
-	talks  []talk
+	server server
+	url    string
+	serve  *testenv.Serve // the same server when it is serve/SQLite: only that has backups here
+
+	database string // of any other
+	up       bool
+	facts    *history.Journal // of the harness
+	users    []*user
+	talks    []talk
 
 	sent    int // messages, for contents that nothing else says
 	copies  []*copyOf
@@ -40,6 +44,13 @@ type world struct {
 	names  map[api.AccountID]string
 	broken []error // what must never happen
 	story  []string
+}
+
+// server is a server of any shape.
+type server interface {
+	Up(ctx context.Context) error
+	Restart(ctx context.Context) error
+	Stop() error
 }
 
 // backup is a copy of the server's data.
@@ -58,6 +69,7 @@ type user struct {
 	made     int
 
 	passwords int // so far
+	removals  int // of devices, so far
 }
 
 // talk is a conversation with its members.
@@ -75,11 +87,9 @@ func newWorld(t *testing.T, seed uint64) *world {
 	t.Cleanup(w.keepJournals)
 	w.check(os.CopyFS(w.dir, os.DirFS(template)))
 	w.check(os.Chmod(filepath.Join(w.dir, "data"), 0o700))
-	var err error
-	w.server, err = testenv.NewServe(binaries, filepath.Join(w.dir, "data"))
-	w.check(err)
-	w.server.CleanUp(t)
+	w.check(w.serveCopy())
 	w.check(w.server.Up(t.Context()))
+	var err error
 	w.facts, err = history.Open(w.logs, "run")
 	w.check(err)
 	for _, name := range names {

@@ -98,6 +98,7 @@ type run struct {
 	excused map[api.ConversationID]map[uint64]bool
 	vouched map[string]map[string]string // user, peer: the safety number
 	changed map[string]map[string]bool   // user, peer
+	shut    map[string]map[string]bool   // user, message
 	report  Report
 }
 
@@ -106,7 +107,7 @@ func Check(facts []Fact) Report {
 	r := &run{
 		members: map[api.ConversationID][]string{}, intents: map[string]intent{}, devices: map[string]*device{},
 		excused: map[api.ConversationID]map[uint64]bool{}, vouched: map[string]map[string]string{},
-		changed: map[string]map[string]bool{}, report: Report{Happened: map[string]int{}},
+		changed: map[string]map[string]bool{}, shut: map[string]map[string]bool{}, report: Report{Happened: map[string]int{}},
 	}
 	for _, f := range facts { // whoever tells of a device may have a journal that is read before the one it joined in
 		r.join(f)
@@ -161,6 +162,12 @@ func (r *run) take(f Fact) {
 	case Changed:
 		put(r.changed, f.User, f.Peer, true)
 		delete(r.vouched[f.User], f.Peer)
+	case Anew:
+		delete(r.vouched, f.User)
+		delete(r.changed, f.User)
+	case Shut:
+		put(r.shut, f.User, f.Message.String(), true)
+		r.excuse(f.Conversation, f.Position)
 	case Happened:
 		r.report.Happened[f.Event]++
 	case Joined:
@@ -172,6 +179,13 @@ func (r *run) take(f Fact) {
 		}
 		d.take(f, r)
 	}
+}
+
+func (r *run) excuse(conversation api.ConversationID, p client.Position) {
+	if r.excused[conversation] == nil {
+		r.excused[conversation] = map[uint64]bool{}
+	}
+	r.excused[conversation][p.Seq] = true
 }
 
 // put is m[a][b] = v.
@@ -207,10 +221,9 @@ func (d *device) take(f Fact, r *run) {
 		}
 		d.unreadable[f.Message] = true
 	case Excused:
-		if r.excused[f.Conversation] == nil {
-			r.excused[f.Conversation] = map[uint64]bool{}
+		if f.Reason != "" {
+			r.excuse(f.Conversation, f.Position)
 		}
-		r.excused[f.Conversation][f.Position.Seq] = f.Reason != ""
 	case Contact:
 		d.contacts[f.Peer] = f
 	default:
@@ -291,7 +304,7 @@ func (r *run) complete(d *device) {
 		case !slices.Contains(r.members[l.conversation], d.user):
 		case ok && content != l.content:
 			r.fault(FaultContent, "%s shows %s as %q, %s as %q", d.name, l.message, content, who, l.content)
-		case !ok && !missing[l.message]:
+		case !ok && !missing[l.message] && !r.shut[d.user][l.message.String()]:
 			missing[l.message] = true
 			r.fault(FaultLost, "%s does not show %q at %v (%s), which %s has", d.name, l.content, l.position, l.message, who)
 		}
@@ -315,7 +328,9 @@ func (r *run) complete(d *device) {
 
 func (r *run) readable(d *device) {
 	for id := range d.unreadable {
-		r.fault(FaultUnreadable, "%s still cannot read %s", d.name, id)
+		if !r.shut[d.user][id.String()] {
+			r.fault(FaultUnreadable, "%s still cannot read %s", d.name, id)
+		}
 	}
 }
 

@@ -130,6 +130,16 @@ func TestPlanted(t *testing.T) {
 		{"loss on a removed device", func(f []history.Fact) []history.Fact {
 			return append(without(f, "ada-2", 3), history.Fact{Kind: history.Removed, Device: "ada-2"})
 		}, "", ""},
+		{"shut by a reset", func(f []history.Fact) []history.Fact {
+			return append(without(f, "bob-1", 3), history.Fact{
+				Kind: history.Shut, User: "bob", Conversation: talk, Message: api.MessageID{3}, Position: client.Position{Epoch: 1, Seq: 3},
+			})
+		}, "", ""},
+		{"loss by another's reset", func(f []history.Fact) []history.Fact {
+			return append(without(f, "ada-2", 3), history.Fact{
+				Kind: history.Shut, User: "bob", Conversation: talk, Message: api.MessageID{3}, Position: client.Position{Epoch: 1, Seq: 3},
+			})
+		}, history.FaultLost, `ada-2 does not show "look"`},
 		{"never acknowledged, seen nowhere", func(f []history.Fact) []history.Fact {
 			i := find(t, f, history.Acked, "bob-1", 5)
 			return without(without(without(slices.Delete(f, i, i+1), "ada-1", 5), "ada-2", 5), "bob-1", 5)

@@ -36,6 +36,8 @@ const (
 	Vouched    Kind = "vouched"    // User has verified Peer under Safety, and every device of User has to know
 	Changed    Kind = "changed"    // the identity of Peer changed: User has to be warned, and nothing verified before counts
 	Contact    Kind = "contact"    // Device shows Peer under Safety, as verified or not, as warned of or not
+	Anew       Kind = "anew"       // the account of User was reset: what it had verified or was warned of counts no more
+	Shut       Kind = "shut"       // User's devices owe Message no more, nor anything else at Position: a reset shut the archive
 	Happened   Kind = "happened"   // Event happened: what a run has to have seen at least once
 )
 
