@@ -29,15 +29,15 @@ func (w *world) reset(ctx context.Context) error {
 	if err := w.settle(ctx); err != nil {
 		return err
 	}
+	if err := w.shut(u); err != nil {
+		return err
+	}
 	w.backups = nil // a reset that a restored server forgot has to be made again
 	w.say("%s loses everything; the account is reset", u.name)
 	for _, d := range slices.Clone(u.devices) {
 		if err := w.leave(d); err != nil {
 			return err
 		}
-	}
-	if err := w.shut(u); err != nil {
-		return err
 	}
 	if err := w.resetBy(ctx, u); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (w *world) reset(ctx context.Context) error {
 		if err := w.facts.Note(history.Fact{Kind: history.Changed, User: other.name, Peer: u.name}); err != nil {
 			return err
 		}
-		if w.users[(i+1)%len(w.users)] == u {
+		if other.vouches && w.users[(i+1)%len(w.users)] == u {
 			if err := w.compareAnew(ctx, other, u); err != nil {
 				return err
 			}
@@ -59,14 +59,14 @@ func (w *world) reset(ctx context.Context) error {
 	return nil
 }
 
-// shut notes that nothing that has been said until now has to be shown to u any more.
+// shut notes that what u's devices show, before they are lost, has to be shown to u no more.
 func (w *world) shut(u *user) error {
-	facts, err := history.Read(w.logs)
+	facts, err := u.devices[0].listing()
 	if err != nil {
 		return err
 	}
 	for _, f := range facts {
-		if f.Kind != history.Acked {
+		if f.Kind != history.Seen {
 			continue
 		}
 		if err := w.facts.Note(history.Fact{
@@ -101,7 +101,7 @@ func (w *world) resetBy(ctx context.Context, u *user) error {
 	if _, err := d.c.Reset(ctx, o); err != nil {
 		return fmt.Errorf("resetting %s: %w", u.name, err)
 	}
-	u.code, u.password = code, next
+	u.code, u.password, u.vouches = code, next, false
 	d.online()
 	return nil
 }
@@ -128,7 +128,30 @@ func (w *world) compareAnew(ctx context.Context, u, peer *user) error {
 		return fmt.Errorf("%s compares the number of %s: %w", d.name, peer.name, err)
 	}
 	w.happened(eventChanged)
-	return w.facts.Note(history.Fact{Kind: history.Vouched, User: u.name, Peer: peer.name})
+	if err := w.facts.Note(history.Fact{Kind: history.Vouched, User: u.name, Peer: peer.name}); err != nil {
+		return err
+	}
+	if len(u.devices) == 1 { // what one device alone knows is lost with it
+		if _, err := w.newDevice(ctx, u); err != nil {
+			return err
+		}
+	}
+	return w.waitVouched(ctx, u, peer)
+}
+
+// waitVouched waits until every device of u knows that u has verified the peer.
+func (w *world) waitVouched(ctx context.Context, u, peer *user) error {
+	for _, d := range u.devices {
+		d.online()
+		for !d.vouches(peer.account) {
+			w.watchRuns(ctx)
+			if ctx.Err() != nil {
+				return fmt.Errorf("%s was never told that %s has verified %s", d.name, u.name, peer.name)
+			}
+			time.Sleep(settlePoll)
+		}
+	}
+	return nil
 }
 
 // warned tells whether the device shows that an identity has changed.

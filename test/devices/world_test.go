@@ -70,6 +70,8 @@ type user struct {
 
 	passwords int // so far
 	removals  int // of devices, so far
+
+	vouches bool // has verified the next one
 }
 
 // talk is a conversation with its members.
@@ -119,19 +121,13 @@ func (w *world) vouch() {
 		number, err := c.Safety(w.t.Context(), peer.name)
 		w.check(err)
 		w.check(c.SetVerified(number, true))
+		u.vouches = true
 		w.check(w.facts.Note(history.Fact{Kind: history.Vouched, User: u.name, Peer: peer.name}))
 	}
 	ctx, cancel := w.ctx()
 	defer cancel()
 	for i, u := range w.users {
-		for _, d := range u.devices {
-			for !d.vouches(w.users[(i+1)%len(w.users)].account) {
-				if ctx.Err() != nil {
-					w.t.Fatalf("%s was never told whom %s has verified", d.name, u.name)
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-		}
+		w.check(w.waitVouched(ctx, u, w.users[(i+1)%len(w.users)]))
 	}
 }
 
