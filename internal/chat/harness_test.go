@@ -75,11 +75,21 @@ func (r *rig) service() *Service {
 func (r *rig) now() time.Time { return time.UnixMilli(r.clock.Load()) }
 
 // run starts the goroutines of a service until the test ends.
-func (r *rig) run(s *Service) {
+func (r *rig) run(s *Service) { r.runs(s.Run) }
+
+func (r *rig) runs(part func(context.Context)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { s.Run(ctx); close(done) }()
+	go func() { part(ctx); close(done) }()
 	r.t.Cleanup(func() { cancel(); <-done })
+}
+
+// storing is a rig whose service stores what it is given and does nothing by itself, at a time that no test chose.
+func storing(t testing.TB) *rig {
+	r := newRig(t)
+	r.runs(r.s.sends.run)
+	r.runs(r.s.acks.run)
+	return r
 }
 
 // running is a rig whose service runs.

@@ -57,7 +57,7 @@ func (r *rig) sweepAll(s *Service) {
 // TestWaiting: ten messages that nobody acknowledges are one event after ten seconds; the next one follows only after
 // everything of before was acknowledged. What an online device acknowledged is not announced for it.
 func TestWaiting(t *testing.T) {
-	r := running(t)
+	r := storing(t)
 	anna, ben, carl := r.person(1), r.person(2), r.person(1)
 	c, other := r.talk(anna, ben), r.talk(carl, ben)
 	from := anna.devices[0]
@@ -106,7 +106,7 @@ func TestWaiting(t *testing.T) {
 
 // TestWaitingOfTwoReplicas: the one without the lease does nothing, and takes over when the other has gone.
 func TestWaitingOfTwoReplicas(t *testing.T) {
-	r := running(t)
+	r := storing(t)
 	second := r.service()
 	anna, ben := r.person(1), r.person(1)
 	c := r.talk(anna, ben)
@@ -152,7 +152,7 @@ func TestWaitingOfTwoReplicas(t *testing.T) {
 func TestWaitingIsAnnouncedOnceWhateverFails(t *testing.T) {
 	for name, fault := range map[string]sqldb.CommitFault{"lost": sqldb.FailLost, "stored": sqldb.FailStored} {
 		t.Run(name, func(t *testing.T) {
-			r := running(t)
+			r := storing(t)
 			anna, ben := r.person(1), r.person(1)
 			c := r.talk(anna, ben)
 			from := anna.devices[0]

@@ -76,7 +76,7 @@ test("search finds any part of a word in any script and jumps to the message", a
   await dora.leave();
 });
 
-test("a safety number is compared, and the mark shows", async () => {
+test("a safety number is compared, and the mark shows; another identity takes it away and stops what is sent", async () => {
   const frank = new Terminal(server, "frank");
   const erin = await Person.arrive(browser, line.url);
   await frank.register();
@@ -86,13 +86,32 @@ test("a safety number is compared, and the mark shows", async () => {
   await erin.sent();
   await erin.page.getByRole("button", { name: "Details" }).click();
   await erin.page.getByRole("button", { name: /Safety number/ }).click();
-  const digits = (await erin.page.getByLabel("Safety number, 60 digits").textContent()).replaceAll(/\D/g, "");
-  const theirs = (await frank.run("safety", "erin")).replaceAll(/[^\d]/g, "");
-  assert.equal(digits.length, 60);
-  assert.ok(theirs.includes(digits), `${theirs} does not hold ${digits}`);
-  await erin.page.getByRole("button", { name: "They are the same" }).click();
-  await erin.page.getByRole("img", { name: "Verified" }).waitFor();
+  const compared = async () => {
+    const digits = (await erin.page.getByLabel("Safety number, 60 digits").textContent()).replaceAll(/\D/g, "");
+    const theirs = (await frank.run("safety", "erin")).replaceAll(/[^\d]/g, "");
+    assert.equal(digits.length, 60);
+    assert.ok(theirs.includes(digits), `${theirs} does not hold ${digits}`);
+    await erin.page.getByRole("button", { name: "They are the same" }).click();
+    await erin.page.getByRole("img", { name: "Verified" }).waitFor();
+    return digits;
+  };
+  const before = await compared();
   await erin.page.reload();
   await erin.page.getByRole("img", { name: "Verified" }).waitFor();
+
+  await frank.reset(server.resetCode("frank"));
+  const warning = erin.page.getByRole("alert").filter({ hasText: /frank.*, whom you had verified, have changed. Nothing is sent until you decide/ });
+  await warning.waitFor();
+  await erin.page.getByRole("img", { name: "Verified" }).waitFor({ state: "detached" });
+  await erin.page.getByText(/The keys of .*frank.* changed \(/).waitFor();
+  await erin.say("is it still you?");
+  await erin.page.getByRole("alert").filter({ hasText: "Compare the safety number before" }).waitFor();
+  assert.equal(await erin.page.getByRole("textbox", { name: /^Message to/ }).inputValue(), "is it still you?");
+  assert.deepEqual(await erin.texts(), ["hi frank"]);
+  await warning.getByRole("button", { name: "Compare" }).click();
+  assert.notEqual(await compared(), before);
+  await warning.waitFor({ state: "detached" });
+  await erin.say("it is you");
+  await erin.sent();
   await erin.leave();
 });

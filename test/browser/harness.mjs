@@ -1,6 +1,6 @@
 // What the tests share: a server, a browser, and people who use the web client as people do: by what it shows.
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
@@ -44,6 +44,12 @@ export class Server {
       assert.ok(Date.now() < until && this.process.exitCode === null, `the server does not start: ${this.log}`);
       await new Promise((again) => { setTimeout(again, 50); });
     }
+  }
+
+  // resetCode is what the operator gives to somebody who has lost everything.
+  resetCode(name) {
+    const out = execFileSync(join(binaries, "sottod"), ["admin", `--data-dir=${join(this.dir, "data")}`, "reset", name], { env, encoding: "utf8" });
+    return out.match(/reset-[\w-]{22}/)[0];
   }
 
   async stop() {
@@ -229,7 +235,7 @@ export class Terminal {
 
   // run gives back what a command prints.
   run(command, ...args) {
-    const secret = command === "register" || command === "login" ? ["--password-stdin"] : [];
+    const secret = ["register", "login", "reset"].includes(command) ? ["--password-stdin"] : [];
     return new Promise((resolve, reject) => {
       const p = spawn(join(binaries, "sotto"), [command, ...args, ...secret, ...this.args], { timeout: patience });
       let out = "", err = "";
@@ -237,11 +243,18 @@ export class Terminal {
       p.stderr.on("data", (b) => { err += b; });
       p.on("error", reject);
       p.on("close", (code) => (code === 0 ? resolve(out) : reject(new Error(`sotto ${command} of ${this.name} ended with ${code}: ${err}`))));
-      p.stdin.end(secret.length > 0 ? password : "");
+      p.stdin.end(command === "reset" ? `${this.code}\n${password}` : secret.length > 0 ? password : "");
     });
   }
 
   register() { return this.run("register", this.name); }
 
   say(to, text) { return this.run("send", to, text); }
+
+  // reset begins anew on another disk, with a code of the operator.
+  reset(code) {
+    this.code = code;
+    this.args = this.args.map((a) => a.replace(/\.db$/, ".new.db"));
+    return this.run("reset");
+  }
 }

@@ -127,14 +127,7 @@ func dump(t *testing.T) string {
 	}
 	var all strings.Builder
 	for _, w := range databases {
-		w.waitForRelay(t)
-		var version int64
-		if err := w.conn.QueryRowContext(t.Context(), "PRAGMA data_version").Scan(&version); err != nil {
-			t.Fatal(err)
-		}
-		if version != w.version {
-			w.version, w.rows = version, w.read(t)
-		}
+		w.look(t)
 		all.WriteString(w.rows)
 	}
 	return all.String()
@@ -163,14 +156,34 @@ func (w *watched) read(t *testing.T) string {
 	return b.String()
 }
 
-func (w *watched) waitForRelay(t *testing.T) {
+// look reads all rows of one moment at which the outbox was empty.
+func (w *watched) look(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); len(w.texts(t, "SELECT type FROM outbox")) > 0; {
+	for deadline := time.Now().Add(20 * time.Second); !w.lookNow(t); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the outbox is not handed over")
 		}
-		time.Sleep(time.Millisecond)
 	}
+}
+
+func (w *watched) lookNow(t *testing.T) bool {
+	t.Helper()
+	tx, err := w.conn.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if len(w.texts(t, "SELECT type FROM outbox")) > 0 {
+		return false
+	}
+	var version int64
+	if err := w.conn.QueryRowContext(t.Context(), "PRAGMA data_version").Scan(&version); err != nil {
+		t.Fatal(err)
+	}
+	if version != w.version {
+		w.version, w.rows = version, w.read(t)
+	}
+	return true
 }
 
 func (w *watched) texts(t *testing.T, query string) (all []string) {

@@ -177,8 +177,11 @@ class Chats {
       case "resync":
         await this.load().catch(() => undefined);
         return;
-      case "conversation": case "identity":
+      case "conversation":
         await this.#refresh(e.conversation).catch(() => undefined);
+        return;
+      case "identity": // of an account
+        await this.#refresh(this.all.find((c) => c.info.peer === e.account && !c.self)?.id).catch(() => undefined);
         return;
       case "history":
         if (e.history) {
