@@ -182,12 +182,19 @@ func TestPresence(t *testing.T) {
 	if a, b := presence(ada), presence(bob); len(a)+len(b) != 0 {
 		t.Errorf("while requested: %+v, %+v", a, b)
 	}
+	events, bobs := ada.Events(), bob.Events()
+	defer events.Close()
+	defer bobs.Close()
 	if err := bob.Accept(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
+	// They are told of each other at once, not at the next change.
+	for p, sub := range map[*person]*client.Subscription{ada: events, bob: bobs} {
+		if e := p.event(sub, client.EventPresence); !e.Presence.Online {
+			t.Errorf("event %+v", e.Presence)
+		}
+	}
 	ada.until("bob to be there", func() bool { a := presence(ada); return len(a) == 1 && a[0].Online })
-	events := ada.Events()
-	defer events.Close()
 	bob.disconnect()
 	e := ada.event(events, client.EventPresence)
 	if me, _ := bob.Account(); e.Account != me.ID || e.Presence.Online || e.Presence.LastSeen < time.Now().Add(-time.Hour).UnixMilli() {

@@ -116,6 +116,9 @@ func (s *Service) SetMemberState(ctx context.Context, actor token.Actor, id api.
 		c.State = req.State
 		return updateMember(ctx, tx, id, actor.Account, req.State, s.nowMillis())
 	})
+	if err == nil && c.State == api.MemberAccepted {
+		s.report(ctx, s.introduce(ctx, actor.Account, c.Members))
+	}
 	return c, errs.Wrap("changing the state of a member", err)
 }
 

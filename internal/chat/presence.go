@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"sotto/api"
@@ -113,6 +114,29 @@ func (s *Service) tellPresence(ctx context.Context, p api.Presence) error {
 	}
 	for _, contact := range contacts {
 		s.hub.tell(ctx, contact, note{Presence: &p})
+	}
+	return nil
+}
+
+// introduce tells an account, and the members of a conversation who have become its contacts, which of them are there.
+func (s *Service) introduce(ctx context.Context, id api.AccountID, members []api.AccountID) error {
+	watchers, err := readWatchers(ctx, s.DB, id)
+	if err != nil {
+		return err
+	}
+	for _, member := range members {
+		if !slices.Contains(watchers, member) {
+			continue
+		}
+		for of, to := range map[api.AccountID]api.AccountID{id: member, member: id} {
+			_, online, err := s.Hints.Get(ctx, presenceKey+of.String())
+			if err != nil {
+				return err
+			}
+			if online {
+				s.hub.tell(ctx, to, note{Presence: &api.Presence{AccountID: of, Online: true, LastSeen: minuteOf(s.nowMillis())}})
+			}
+		}
 	}
 	return nil
 }

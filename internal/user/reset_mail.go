@@ -55,15 +55,15 @@ func (s *Service) MailReset(ctx context.Context, _ token.Actor, req api.MailRese
 	if err := s.allow(ctx, limitResetName, string(key[:])); err != nil {
 		return none, err
 	}
-	err = s.tx(ctx, "mail reset", func(tx *sqldb.Tx) error {
-		account, err := readAccountWithEmail(ctx, tx, name)
-		nobody := errors.Is(err, sqldb.ErrNoRows)
-		if nobody {
-			_, err = io.ReadFull(s.Rand, account[:])
-		}
-		if err != nil {
-			return err
-		}
+	account, err := readAccountWithEmail(ctx, s.DB, name)
+	nobody := errors.Is(err, sqldb.ErrNoRows)
+	if nobody {
+		_, err = io.ReadFull(s.Rand, account[:])
+	}
+	if err != nil {
+		return none, errs.Wrap("looking the account up", err)
+	}
+	err = s.accountTx(ctx, account, "mail reset", func(tx *sqldb.Tx) error {
 		if err := s.prepareMailedCode(ctx, tx, account, nobody); err != nil {
 			return err
 		}
@@ -74,9 +74,6 @@ func (s *Service) MailReset(ctx context.Context, _ token.Actor, req api.MailRese
 }
 
 func (s *Service) prepareMailedCode(ctx context.Context, tx *sqldb.Tx, account api.AccountID, nobody bool) error {
-	if err := tx.Lock(ctx, sqlLockAccount, account[:]); err != nil {
-		return err
-	}
 	pending, err := readPendingReset(ctx, tx, account, s.nowMillis())
 	switch {
 	case err != nil && !errors.Is(err, sqldb.ErrNoRows):

@@ -17,7 +17,7 @@ async function menu(person, text, action) {
   await person.page.getByRole("group", { name: "What to do with this message" }).getByRole("button", { name: action, exact: true }).click();
 }
 
-test("reactions, edits and deletions reach the other side", async () => {
+test("ticks, presence, typing, reactions, edits and deletions reach the other side", async () => {
   const [alice, bob] = await Promise.all([Person.arrive(browser, line.url), Person.arrive(browser, line.url)]);
   await Promise.all([alice.register("alice"), bob.register("bob")]);
   await alice.open("bob");
@@ -26,6 +26,14 @@ test("reactions, edits and deletions reach the other side", async () => {
   await bob.page.getByRole("link", { name: "alice" }).click();
   await bob.page.getByRole("button", { name: "Accept" }).click();
   await bob.reads("second message");
+  const second = alice.page.locator("li.message", { hasText: "second message" });
+  await second.getByRole("img", { name: "Read" }).waitFor();
+  const header = alice.page.getByRole("main").getByRole("banner").or(alice.page.locator("header"));
+  await header.getByText("online").first().waitFor();
+  await bob.page.getByRole("textbox", { name: /^Message to/ }).fill("w");
+  await header.getByText("is typing …").first().waitFor();
+  await bob.page.getByRole("textbox", { name: /^Message to/ }).fill("");
+  await header.getByText("online").first().waitFor();
 
   await menu(bob, "second message", "React with 👍");
   await alice.page.getByRole("button", { name: "👍, 1 person" }).waitFor();
