@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -233,10 +234,10 @@ func (w *watched) readTable(t *testing.T, b *strings.Builder, table string) {
 }
 
 // difference names the lines that only one of two dumps has. The server announces by itself what has waited for ten
-// seconds: when that happened in between, what it writes for it is left out.
+// seconds: when that, or what follows from it, happened in between, what it writes for it is left out.
 func difference(before, after string) string {
 	had, has := lines(before), lines(after)
-	if position(had) != position(has) {
+	if !maps.Equal(sweeping(had), sweeping(has)) {
 		had, has = withoutSweep(had), withoutSweep(has)
 	}
 	var b strings.Builder
@@ -262,14 +263,15 @@ func lines(dump string) map[string]int {
 	return all
 }
 
-// position is the line that tells how far the sweep has come.
-func position(dump map[string]int) string {
-	for line := range dump {
-		if strings.HasPrefix(line, "chat.sweep ") {
-			return line
+// sweeping are the lines that tell how far the sweep, and those who handle its events, have come.
+func sweeping(dump map[string]int) map[string]int {
+	own := map[string]int{}
+	for line, n := range dump {
+		if strings.HasPrefix(line, "chat.sweep ") || strings.HasPrefix(line, "notification.inbox ") {
+			own[line] = n
 		}
 	}
-	return ""
+	return own
 }
 
 func withoutSweep(dump map[string]int) map[string]int {
