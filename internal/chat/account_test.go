@@ -281,7 +281,7 @@ func TestDeviceAddedWhileSending(t *testing.T) {
 
 // TestFaultsOfListsAndLogins: when the commit fails, the same call again ends in the same state.
 func TestFaultsOfListsAndLogins(t *testing.T) {
-	for _, fault := range []sqldb.CommitFault{sqldb.FailLost, sqldb.FailStored} {
+	for _, fault := range []sqldb.Fault{sqldb.FailLost, sqldb.FailStored} {
 		r := newRig(t)
 		p := r.person(1)
 		p.addDevice()

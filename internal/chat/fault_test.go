@@ -18,7 +18,7 @@ import (
 // failure or by the end of the process. The client repeats the same request, as it must, and the outcome is the same as
 // without a fault: one message, one entry, one answer.
 func TestCommitFaults(t *testing.T) {
-	faults := map[string]sqldb.CommitFault{
+	faults := map[string]sqldb.Fault{
 		"fails and is lost": sqldb.FailLost, "fails and is stored": sqldb.FailStored,
 		"dies and is lost": sqldb.PanicLost, "dies and is stored": sqldb.PanicStored,
 	}
@@ -64,9 +64,9 @@ func TestCommitFaults(t *testing.T) {
 }
 
 // failNext makes the next commit of the named transaction fail.
-func (r *rig) failNext(tx string, fault sqldb.CommitFault) {
+func (r *rig) failNext(tx string, fault sqldb.Fault) {
 	var done atomic.Bool
-	r.db.InjectCommitFaults(func(name string) sqldb.CommitFault {
+	r.db.InjectCommitFaults(func(name string) sqldb.Fault {
 		if name != tx || done.Swap(true) {
 			return sqldb.NoFault
 		}
@@ -109,7 +109,7 @@ func TestBatchOfFaults(t *testing.T) {
 	refused := from.message(good, anna, ben)
 	refused.Record.Sealed = nil // what validateSend would have refused
 	var commits atomic.Int64
-	r.db.InjectCommitFaults(func(name string) sqldb.CommitFault {
+	r.db.InjectCommitFaults(func(name string) sqldb.Fault {
 		if name == "store sends" {
 			commits.Add(1)
 		}
@@ -146,7 +146,7 @@ func TestBatchIsOneCommit(t *testing.T) {
 	conflict := first
 	conflict.Commitment = commitment(second.MessageID)
 	var commits atomic.Int64
-	r.db.InjectCommitFaults(func(string) sqldb.CommitFault { commits.Add(1); return sqldb.NoFault })
+	r.db.InjectCommitFaults(func(string) sqldb.Fault { commits.Add(1); return sqldb.NoFault })
 	var sends []send
 	for _, req := range []api.Send{first, bad, second, first, conflict} {
 		sends = append(sends, send{from.actor(), from.generation, req})
@@ -252,4 +252,73 @@ func TestQueueIsBounded(t *testing.T) {
 	if wantCode(t, err, api.CodeUnavailable); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+}
+
+// TestStatementFaults: whichever statement of a send or of an acknowledgement fails, everything before it is undone, the
+// client is told to repeat, and the repeated request is as good as the first.
+func TestStatementFaults(t *testing.T) {
+	r := running(t)
+	anna, ben := r.person(1), r.person(1)
+	c := r.talk(anna, ben)
+	from, to := anna.devices[0], ben.devices[0]
+	for n, more := 0, true; more; n++ {
+		send := from.message(c, anna, ben)
+		what, failed := r.failStatement("store sends", n)
+		_, err := from.send(send)
+		r.db.InjectStatementFaults(nil)
+		if more = failed.Load(); more != (err != nil) {
+			t.Fatalf("statement %d of a send failed: %v; the answer is %v", n, more, err)
+		}
+		if n := len(to.mailbox()); more && n != 0 {
+			t.Fatalf("%d entries are left of a send that failed at %s", n, *what)
+		}
+		sent := from.mustSend(send)
+		if sent.Seq != uint64(n+1) {
+			t.Fatalf("seq %d, want %d, after a failure at %s", sent.Seq, n+1, *what)
+		}
+		box := to.mailbox()
+		if len(box) != 1 {
+			t.Fatalf("%d entries after a failure at %s", len(box), *what)
+		}
+		to.mustAck(ackOf(box...))
+	}
+	box := []api.Entry{}
+	for n, more := 0, true; more; n++ {
+		if len(box) == 0 {
+			from.mustSend(from.message(c, anna, ben))
+			box = to.mailbox()
+		}
+		what, failed := r.failStatement("store acks", n)
+		_, err := to.ack(ackOf(box...))
+		r.db.InjectStatementFaults(nil)
+		if more = failed.Load(); more != (err != nil) {
+			t.Fatalf("statement %d of an acknowledgement failed: %v; the answer is %v", n, more, err)
+		}
+		if left := len(to.mailbox()); more && left != len(box) {
+			t.Fatalf("%d entries of %d after a failure at %s", left, len(box), *what)
+		}
+	}
+	if n := len(to.mailbox()); n != 0 {
+		t.Errorf("%d entries are left", n)
+	}
+}
+
+// failStatement makes the nth statement of the next such transactions fail, in each run of them; it tells which that was.
+func (r *rig) failStatement(tx string, n int) (what *string, failed *atomic.Bool) {
+	what, failed = new(string), new(atomic.Bool)
+	passed := 0 // transactions of one batcher run one after the other
+	r.db.InjectStatementFaults(func(name, statement string) bool {
+		if name != tx || failed.Load() {
+			return false
+		}
+		passed++
+		if passed <= n {
+			return false
+		}
+		*what = statement
+		failed.Store(true)
+		return true
+	})
+	r.t.Cleanup(func() { r.db.InjectStatementFaults(nil) })
+	return what, failed
 }

@@ -59,10 +59,10 @@ func TestOneItemAConversation(t *testing.T) {
 func TestEventsAreHandledOnce(t *testing.T) {
 	w := newWorld(t, nil)
 	a := w.newActor()
-	for name, fault := range map[string]sqldb.CommitFault{"lost": sqldb.FailLost, "stored": sqldb.FailStored, "none": sqldb.NoFault} {
+	for name, fault := range map[string]sqldb.Fault{"lost": sqldb.FailLost, "stored": sqldb.FailStored, "none": sqldb.NoFault} {
 		before := len(w.list(a).Notifications)
 		e := w.event(event.AccountNotice, a.Account, event.Notice{Kind: api.NotifySignedIn})
-		w.db.InjectCommitFaults(func(string) sqldb.CommitFault { return fault })
+		w.db.InjectCommitFaults(func(string) sqldb.Fault { return fault })
 		err := w.HandleEvent(t.Context(), e)
 		w.db.InjectCommitFaults(nil)
 		if (err == nil) != (fault == sqldb.NoFault) {

@@ -123,7 +123,7 @@ func TestAnIdleRelayWritesNothing(t *testing.T) {
 		_, stop := start(t, db, &script{}, 1)
 		defer stop()
 		synctest.Wait() // the first round cleans
-		db.InjectCommitFaults(func(string) sqldb.CommitFault { commits++; return sqldb.NoFault })
+		db.InjectCommitFaults(func(string) sqldb.Fault { commits++; return sqldb.NoFault })
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if commits != 0 {
@@ -292,11 +292,11 @@ func TestCrashes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		faults := make(map[sqldb.CommitFault]int)
-		producer.InjectCommitFaults(func(string) sqldb.CommitFault {
+		faults := make(map[sqldb.Fault]int)
+		producer.InjectCommitFaults(func(string) sqldb.Fault {
 			mu.Lock()
 			defer mu.Unlock()
-			fault := []sqldb.CommitFault{sqldb.NoFault, sqldb.NoFault, sqldb.FailLost, sqldb.FailStored}[rng.IntN(4)]
+			fault := []sqldb.Fault{sqldb.NoFault, sqldb.NoFault, sqldb.FailLost, sqldb.FailStored}[rng.IntN(4)]
 			faults[fault]++
 			return fault
 		})

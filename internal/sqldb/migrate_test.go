@@ -125,13 +125,13 @@ func TestMigratesATableOfBefore(t *testing.T) {
 
 // TestMigrateCrash dies around every commit of a migration, in both flavours, and starts again.
 func TestMigrateCrash(t *testing.T) {
-	for _, fault := range []sqldb.CommitFault{sqldb.PanicLost, sqldb.PanicStored} {
+	for _, fault := range []sqldb.Fault{sqldb.PanicLost, sqldb.PanicStored} {
 		for at := range 4 {
 			path := filepath.Join(t.TempDir(), "test.db")
 			commits, died := 0, false
 			func() {
 				db := sqldbtest.OpenAt(t, path)
-				db.InjectCommitFaults(func(string) sqldb.CommitFault {
+				db.InjectCommitFaults(func(string) sqldb.Fault {
 					if commits++; commits == at+1 {
 						return fault
 					}

@@ -73,9 +73,9 @@ func TestMove(t *testing.T) {
 	const times = 40
 	for interruptions := range times {
 		commits := 0
-		target.InjectCommitFaults(func(string) sqldb.CommitFault {
+		target.InjectCommitFaults(func(string) sqldb.Fault {
 			if commits++; commits == 1+interruptions%4 {
-				return []sqldb.CommitFault{sqldb.PanicStored, sqldb.PanicLost}[interruptions/4%2]
+				return []sqldb.Fault{sqldb.PanicStored, sqldb.PanicLost}[interruptions/4%2]
 			}
 			return sqldb.NoFault
 		})

@@ -122,6 +122,8 @@ func classifySQLite(err error) errorClass {
 	switch e.Code() & primary {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return classBusy
+	case sqlite3.SQLITE_FULL: // the disk; there may be room again
+		return classAway
 	}
 	return classOther
 }

@@ -30,8 +30,9 @@ var errWriterWait = errors.New("the database has too much to write")
 
 // Tx is a running transaction, for the goroutine and the duration of the function that got it.
 type Tx struct {
-	db *DB
-	tx *sql.Tx
+	db   *DB
+	tx   *sql.Tx
+	name string
 
 	fresh []string // statements that were not prepared
 }
@@ -86,7 +87,7 @@ func (db *DB) tryTx(ctx context.Context, pool *sql.DB, name string, fn func(*Tx)
 	if err != nil {
 		return err
 	}
-	run = Tx{db: db, tx: tx}
+	run = Tx{db: db, tx: tx, name: name}
 	// After a commit this does nothing. Before it, also when fn panics, it frees the only writer.
 	defer func() { _ = tx.Rollback() }()
 	if err := fn(&run); err != nil {
@@ -122,6 +123,7 @@ func (db *DB) commit(ctx context.Context, name string, tx *sql.Tx) error {
 
 // Exec runs a statement that returns no rows.
 func (tx *Tx) Exec(ctx context.Context, statement string, args ...any) (sql.Result, error) {
+	ctx = tx.db.faults.statement(ctx, tx.name, statement)
 	r := run{db: tx.db, ctx: ctx, statement: statement}
 	var res sql.Result
 	var err error
@@ -143,6 +145,7 @@ func (tx *Tx) Exec(ctx context.Context, statement string, args ...any) (sql.Resu
 
 // Query reads rows, or changes rows and returns them (RETURNING). The caller closes the rows before its next statement.
 func (tx *Tx) Query(ctx context.Context, statement string, args ...any) (*Rows, error) {
+	ctx = tx.db.faults.statement(ctx, tx.name, statement)
 	return tx.db.watchRows(ctx, func() {}, statement, func() (*sql.Rows, error) {
 		if stmt := tx.prepared(ctx, statement); stmt != nil {
 			return stmt.QueryContext(ctx, args...)
@@ -153,6 +156,7 @@ func (tx *Tx) Query(ctx context.Context, statement string, args ...any) (*Rows, 
 
 // QueryRow reads one row; its Scan returns ErrNoRows when there is none.
 func (tx *Tx) QueryRow(ctx context.Context, statement string, args ...any) *Row {
+	ctx = tx.db.faults.statement(ctx, tx.name, statement)
 	return tx.db.watchRow(ctx, func() {}, statement, func() *sql.Row {
 		if stmt := tx.prepared(ctx, statement); stmt != nil {
 			return stmt.QueryRowContext(ctx, args...)

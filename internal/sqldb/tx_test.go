@@ -71,7 +71,7 @@ func TestTxRollsBackOnErrorPanicAndEndOfContext(t *testing.T) {
 
 func TestCommitFaults(t *testing.T) {
 	for name, c := range map[string]struct {
-		fault  sqldb.CommitFault
+		fault  sqldb.Fault
 		stored bool
 		dies   bool
 	}{
@@ -83,7 +83,7 @@ func TestCommitFaults(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			db := sqldbtest.Open(t, notes)
 			commits := 0
-			db.InjectCommitFaults(func(tx string) sqldb.CommitFault {
+			db.InjectCommitFaults(func(tx string) sqldb.Fault {
 				if commits++; tx != "add" {
 					t.Errorf("asked about %q", tx)
 				}

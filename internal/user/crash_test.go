@@ -47,8 +47,8 @@ func changes(w *world, alice, bob *person) map[string]change {
 	}
 }
 
-func (w *world) injectAtCommit(tx string, fault sqldb.CommitFault) {
-	w.db.InjectCommitFaults(func(name string) sqldb.CommitFault {
+func (w *world) injectAtCommit(tx string, fault sqldb.Fault) {
+	w.db.InjectCommitFaults(func(name string) sqldb.Fault {
 		if name == tx {
 			return fault
 		}
