@@ -10,6 +10,7 @@ import (
 
 	"sotto/api"
 	"sotto/e2ee"
+	"sotto/internal/fault"
 	"sotto/internal/sqldb"
 )
 
@@ -19,9 +20,9 @@ import (
 // The order of writes: conversations are bumped in the order of their ids, so that two replicas cannot wait for each
 // other; messages then get the next seqs in the order of the batch.
 func (s *Service) storeSends(ctx context.Context, sends []send) (results []sendResult, err error) {
-	repeated := 0
+	repeated, refused := 0, 0
 	err = s.tx(ctx, "store sends", func(tx *sqldb.Tx) error {
-		repeated = 0
+		repeated, refused = 0, 0
 		results = make([]sendResult, len(sends))
 		b, err := loadSendBatch(ctx, tx, sends)
 		if err != nil {
@@ -43,6 +44,9 @@ func (s *Service) storeSends(ctx context.Context, sends []send) (results []sendR
 				results[i].sent = results[i].first.sent
 				repeated++
 			}
+			if results[i].err != nil {
+				refused++
+			}
 		}
 		if len(results) > 0 {
 			results[0].pushes, results[0].full, results[0].owed, results[0].added = w.pushes(), w.full, w.owed, w.added
@@ -50,6 +54,9 @@ func (s *Service) storeSends(ctx context.Context, sends []send) (results []sendR
 		return nil
 	})
 	if err == nil && repeated > 0 {
+		if refused > 0 {
+			fault.Point("after commit with a duplicate and a refused send")
+		}
 		s.Repeated.Add(int64(repeated))
 		s.Logger.DebugContext(ctx, "sends came again", slog.Int("sends", repeated))
 	}

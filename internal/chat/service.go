@@ -107,7 +107,7 @@ func New(c Config) (*Service, error) {
 	keys := token.NewKeyCache(func(ctx context.Context) ([]token.PublicKey, error) { return s.Users.PublicKeys(ctx) }, c.Now)
 	s.verifier = token.NewVerifier(keys.Get, c.Now)
 	var err error
-	if s.sweeping, err = outbox.NewLease("sweep", c.Rand); err != nil {
+	if s.sweeping, err = outbox.NewLease("sweep", c.Rand, c.Logger); err != nil {
 		return nil, err
 	}
 	if s.WakeRelay == nil {

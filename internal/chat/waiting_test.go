@@ -1,14 +1,12 @@
 package chat
 
 import (
-	"crypto/rand"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"sotto/api"
 	"sotto/internal/event"
-	"sotto/internal/outbox"
 	"sotto/internal/sqldb"
 )
 
@@ -143,14 +141,11 @@ func TestWaitingOfTwoReplicas(t *testing.T) {
 	if err == nil {
 		t.Error("a lost lease was kept")
 	}
-	if _, err := outbox.NewLease("sweep", rand.Reader); err != nil {
-		t.Error(err)
-	}
 }
 
 // TestWaitingIsAnnouncedOnceWhateverFails: the events, the marks and the position are one transaction.
 func TestWaitingIsAnnouncedOnceWhateverFails(t *testing.T) {
-	for name, fault := range map[string]sqldb.CommitFault{"lost": sqldb.FailLost, "stored": sqldb.FailStored} {
+	for name, fault := range map[string]sqldb.Fault{"lost": sqldb.FailLost, "stored": sqldb.FailStored} {
 		t.Run(name, func(t *testing.T) {
 			r := storing(t)
 			anna, ben := r.person(1), r.person(1)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"sotto/internal/sqldb"
@@ -25,14 +26,15 @@ var ErrLeaseLost = errors.New("lease lost")
 // holder that slept past its time is recognised when it wakes up. It belongs to one goroutine.
 type Lease struct {
 	name   string
+	log    *slog.Logger
 	holder [16]byte
 	fence  int64     // as of the last Take
 	until  time.Time // as of the last Take or Keep, thus what this process believes
 }
 
 // NewLease makes a lease that is not held, of the work with this name in the service's database.
-func NewLease(name string, random io.Reader) (*Lease, error) {
-	l := &Lease{name: name}
+func NewLease(name string, random io.Reader, log *slog.Logger) (*Lease, error) {
+	l := &Lease{name: name, log: log}
 	if _, err := io.ReadFull(random, l.holder[:]); err != nil {
 		return nil, fmt.Errorf("making the holder id of %s: %w", name, err)
 	}
@@ -53,7 +55,7 @@ func (l *Lease) Take(ctx context.Context, db *sqldb.DB, now time.Time) (held boo
 	if l.until.Sub(now) >= leaseFresh {
 		return true, nil
 	}
-	until := now.Add(leaseTime)
+	until, fence := now.Add(leaseTime), l.fence
 	err = db.Tx(ctx, "take lease", func(tx *sqldb.Tx) error {
 		return tx.QueryRow(ctx, sqlTakeLease, l.name, l.holder[:], until.UnixMilli(), now.UnixMilli()).Scan(&l.fence)
 	})
@@ -62,6 +64,9 @@ func (l *Lease) Take(ctx context.Context, db *sqldb.DB, now time.Time) (held boo
 	}
 	if err != nil {
 		return false, err
+	}
+	if l.fence > 1 && l.fence != fence {
+		l.log.DebugContext(ctx, "took over a lease", slog.String("lease", l.name), slog.Int64("fence", l.fence))
 	}
 	l.until = until
 	return true, nil

@@ -65,7 +65,7 @@ func NewRelay(c RelayConfig) (*Relay, error) {
 		wake: make(chan struct{}, 1),
 	}
 	var err error
-	r.lease, err = NewLease("relay", c.Rand)
+	r.lease, err = NewLease("relay", c.Rand, r.log)
 	return r, err
 }
 

@@ -48,7 +48,7 @@ http {
 `
 
 // newNginx prepares nginx in a folder.
-func newNginx(dir string, port, user, notification int, chats []int) (*Process, error) {
+func newNginx(dir string, at ports) (*Process, error) {
 	path, err := exec.LookPath("nginx")
 	if err != nil {
 		return nil, errors.New("nginx is missing; install it with `make tools` or: sudo apt-get install -y nginx-light")
@@ -57,11 +57,11 @@ func newNginx(dir string, port, user, notification int, chats []int) (*Process, 
 		return nil, fmt.Errorf("preparing nginx: %w", err)
 	}
 	var servers []string
-	for _, p := range chats {
+	for _, p := range at.chats {
 		servers = append(servers, fmt.Sprintf("server 127.0.0.1:%d max_fails=0;", p))
 	}
 	conf := filepath.Join(dir, "nginx.conf")
-	content := fmt.Sprintf(nginxConf, dir, port, user, notification, strings.Join(servers, " "))
+	content := fmt.Sprintf(nginxConf, dir, at.front, at.user, at.notification, strings.Join(servers, " "))
 	if err := os.WriteFile(conf, []byte(content), 0o600); err != nil {
 		return nil, fmt.Errorf("preparing nginx: %w", err)
 	}

@@ -34,14 +34,18 @@ func Root() string {
 
 // Build builds the module's programs into a folder that lives as long as the test process. Called from TestMain.
 func Build(dir string, programs ...string) error {
-	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	args := []string{"-o", dir + string(filepath.Separator)}
 	for _, p := range programs {
 		args = append(args, "./cmd/"+p)
 	}
-	cmd := exec.Command("go", args...)
+	return build(args...)
+}
+
+func build(args ...string) error {
+	cmd := exec.Command("go", append([]string{"build"}, args...)...)
 	cmd.Dir = Root()
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building %v: %w\n%s", programs, err, out)
+		return fmt.Errorf("building %v: %w\n%s", args, err, out)
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ type Redis struct {
 	Process
 	URL, TLSURL  string
 	Certificates Certificates
-	address      string
+	port, tls    int
 }
 
 // NewRedis prepares a server in an empty folder.
@@ -27,7 +27,7 @@ func NewRedis(dir string) (*Redis, error) {
 	}
 	r := &Redis{
 		URL: fmt.Sprintf("redis://127.0.0.1:%d/0", ports[0]), TLSURL: fmt.Sprintf("rediss://127.0.0.1:%d/0", ports[1]),
-		address: fmt.Sprintf("127.0.0.1:%d", ports[0]),
+		port: ports[0], tls: ports[1],
 	}
 	if r.Certificates, err = NewCertificates(dir); err != nil {
 		return nil, err
@@ -46,5 +46,5 @@ func (r *Redis) Up(ctx context.Context) error {
 	if err := r.Start(); err != nil {
 		return err
 	}
-	return r.WaitTCP(ctx, r.address)
+	return r.WaitTCP(ctx, listenOn(r.port))
 }

@@ -18,6 +18,7 @@ type Shape struct {
 	Chats    int  // processes of the chat service, when separate
 	Nginx    bool // in front instead of the gateway
 	TLS      bool // to RabbitMQ and Redis
+	Links    bool // Toxiproxy between every two processes, when separate
 }
 
 // Shapes are the ways that are supported.
@@ -36,6 +37,7 @@ type Services struct {
 	Postgres *Postgres
 	RabbitMQ *RabbitMQ
 	Redis    *Redis
+	links    *Toxiproxy
 	servers  int
 }
 
@@ -43,6 +45,11 @@ type Services struct {
 func (s *Services) Start(ctx context.Context, shape Shape) (err error) {
 	if shape.Postgres && s.Postgres == nil {
 		if s.Postgres, err = StartPostgres(ctx, s.Settings...); err != nil {
+			return err
+		}
+	}
+	if shape.Links && s.links == nil {
+		if s.links, err = StartToxiproxy(ctx, s.Dir); err != nil {
 			return err
 		}
 	}
@@ -80,6 +87,9 @@ func (s *Services) writeAuthorities() error {
 // Close ends everything that was started.
 func (s *Services) Close() error {
 	var all []error
+	if s.links != nil {
+		all = append(all, s.links.Kill9())
+	}
 	if s.Redis != nil {
 		all = append(all, s.Redis.Kill9())
 	}
@@ -98,6 +108,7 @@ type Server struct {
 	DataDir   string
 	Processes []*Process // in the order in which they start
 	Named     map[string]*Process
+	Links     []*Link
 	ready     map[*Process]string // URL that answers 200 when it is ready
 }
 
@@ -125,14 +136,14 @@ func (s *Services) NewServer(ctx context.Context, shape Shape, binaries, dataDir
 		env = append(env, "SOTTO_DATABASE_URL="+url)
 		env = append(env, strings.Split(secretsOfTests, "\n")...) // the same for every shape: they can share a database
 	}
-	ports, err := freePorts(4 + shape.Chats)
+	free, err := freePorts(3 + shape.Chats)
 	if err != nil {
 		return nil, err
 	}
-	front := ports[0]
-	v.URL = address(front)
+	at := ports{front: free[0], user: free[1], notification: free[2], chats: free[3:]}
+	v.URL = address(at.front)
 	if !shape.Separate {
-		v.add(&Process{Name: "serve", Path: sottod, Env: env, Args: []string{"serve", "--data-dir", dataDir, "--listen", listenOn(front)}}, front)
+		v.add(&Process{Name: "serve", Path: sottod, Env: env, Args: []string{"serve", "--data-dir", dataDir, "--listen", listenOn(at.front)}}, at.front)
 		return v, nil
 	}
 	s.servers++
@@ -142,31 +153,84 @@ func (s *Services) NewServer(ctx context.Context, shape Shape, binaries, dataDir
 		env = append(env, "SOTTO_CA_FILE="+s.authorities())
 	}
 	redis = strings.TrimSuffix(redis, "/0") + fmt.Sprintf("/%d", s.servers%16)
-	user, notification, chats := ports[1], ports[2], ports[4:]
 	var chatURLs []string
-	for _, p := range chats {
+	for _, p := range at.chats {
 		chatURLs = append(chatURLs, address(p))
 	}
 	env = append(env, "SOTTO_BROKER_URL="+rabbit, "SOTTO_REDIS_URL="+redis, "SOTTO_PUBLIC_URL="+v.URL,
-		"SOTTO_USER_URL="+address(user), "SOTTO_NOTIFICATION_URL="+address(notification), "SOTTO_CHAT_URL="+strings.Join(chatURLs, ","))
+		"SOTTO_USER_URL="+address(at.user), "SOTTO_NOTIFICATION_URL="+address(at.notification), "SOTTO_CHAT_URL="+strings.Join(chatURLs, ","))
 	service := func(name, command string, port int) {
 		v.add(&Process{Name: name, Path: sottod, Env: env, Args: []string{command, "--listen", listenOn(port)}}, port)
 	}
-	service("user", "user", user)
-	for i, p := range chats {
+	service("user", "user", at.user)
+	for i, p := range at.chats {
 		service(fmt.Sprintf("chat%d", i+1), "chat", p)
 	}
-	service("notification", "notification", notification)
+	service("notification", "notification", at.notification)
 	if !shape.Nginx {
-		service("gateway", "gateway", front)
-		return v, nil
+		service("gateway", "gateway", at.front)
 	}
-	nginx, err := newNginx(filepath.Join(dataDir, "nginx"), front, user, notification, chats)
-	if err != nil {
-		return nil, err
+	if shape.Links {
+		if err := s.linkAll(ctx, v, shape, &at); err != nil {
+			return nil, err
+		}
 	}
-	v.add(nginx, front)
+	if shape.Nginx {
+		nginx, err := newNginx(filepath.Join(dataDir, "nginx"), at)
+		if err != nil {
+			return nil, err
+		}
+		v.add(nginx, at.front)
+	}
 	return v, nil
+}
+
+// ports are those of a server's processes, or those of links to them.
+type ports struct {
+	front, user, notification int
+	chats                     []int
+}
+
+// linkAll puts links between the processes, and between people and the one in front. Afterwards the ports are those at
+// which nginx reaches the services.
+func (s *Services) linkAll(ctx context.Context, v *Server, shape Shape, at *ports) (err error) {
+	stores := map[string]int{"postgres": s.Postgres.Port, "rabbitmq": s.RabbitMQ.port, "redis": s.Redis.port}
+	if shape.TLS {
+		stores["rabbitmq"], stores["redis"] = s.RabbitMQ.tls, s.Redis.tls
+	}
+	chats := make(map[string]int)
+	for i, port := range at.chats {
+		chats[fmt.Sprintf("chat%d", i+1)] = port
+	}
+	user := map[string]int{"user": at.user}
+	uses := map[string][]map[string]int{
+		"user": {stores, chats}, "chat": {stores, user}, "notification": {stores, user},
+		"gateway": {user, chats, {"notification": at.notification}},
+	}
+	for _, p := range v.Processes {
+		for _, targets := range uses[strings.TrimRight(p.Name, "12")] {
+			if p.Env, err = s.links.linked(ctx, v, p.Name, p.Env, targets); err != nil {
+				return err
+			}
+		}
+	}
+	people, err := s.links.link(ctx, v, "people", "server", at.front)
+	v.URL = address(people)
+	if err != nil || !shape.Nginx {
+		return err
+	}
+	if at.user, err = s.links.link(ctx, v, "nginx", "user", at.user); err != nil {
+		return err
+	}
+	if at.notification, err = s.links.link(ctx, v, "nginx", "notification", at.notification); err != nil {
+		return err
+	}
+	for i, port := range at.chats {
+		if at.chats[i], err = s.links.link(ctx, v, "nginx", fmt.Sprintf("chat%d", i+1), port); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func listenOn(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }

@@ -1,7 +1,8 @@
 // Package chaos_test kills every part of a server at random and at named points while twenty people write to each other,
 // and then asks the history checker. The programs are built with the tag faultpoints (package fault).
 //
-// SOTTO_SEED repeats a run; SOTTO_KILLS is how often each component is killed (3), SOTTO_COMPONENT names the only one.
+// SOTTO_SEED repeats a run; SOTTO_KILLS is how often each component is killed (3), SOTTO_COMPONENT names the only one;
+// SOTTO_LINKS=all disturbs every connection.
 package chaos_test
 
 import (

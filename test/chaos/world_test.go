@@ -38,6 +38,7 @@ type world struct {
 	facts  *history.Journal
 	acked  atomic.Int64 // sends of everybody
 	sent   atomic.Int64
+	resync atomic.Int64 // messages that somebody missed and found by reading, connected again
 }
 
 type person struct {
@@ -138,9 +139,17 @@ func (p *person) start() {
 }
 
 func (p *person) watch(events *client.Subscription) {
+	var cut, back int64 // milliseconds at which the connection was lost, and at which there was one again
 	for e := range events.C {
 		switch e.Type {
+		case client.EventDisconnected:
+			cut, back = time.Now().UnixMilli(), 0
+		case client.EventConnected:
+			back = time.Now().UnixMilli()
 		case client.EventMessage:
+			if at := e.Message.ServerTime; cut > 0 && at < back {
+				p.w.resync.Add(1)
+			}
 			if e.Message.Text() != "" {
 				p.note(history.Fact{Kind: history.Shown, Message: e.Message.ID})
 			}
