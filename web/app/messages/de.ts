@@ -151,7 +151,7 @@ const de: Catalogue = {
   "details.blockText": "Die Person erfährt es nicht.",
   "safety.title": "Sicherheitsnummer",
   "safety.short": "Sicherstellen, dass niemand dazwischen ist",
-  "safety.text": "Vergleiche diese Ziffern mit denen, die {name} sieht, oder scannt gegenseitig den Code. Sind sie gleich, ist niemand dazwischen.",
+  "safety.text": "Vergleiche diese Ziffern mit denen, die {name} sieht. Sind sie gleich, ist niemand dazwischen. Der Code enthält dieselbe Nummer, für Programme, die ihn einlesen.",
   "safety.how": "Vergleicht persönlich oder am Telefon, nicht in diesem Chat. Wenn die Ziffern abweichen, vertraue dieser Unterhaltung nicht.",
   "safety.qr": "Sicherheitsnummer mit {name} als QR-Code",
   "safety.digits": "Sicherheitsnummer, 60 Ziffern",

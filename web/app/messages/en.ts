@@ -157,7 +157,7 @@ const en = {
   "details.blockText": "They are not told.",
   "safety.title": "Safety number",
   "safety.short": "Make sure nobody is in between",
-  "safety.text": "Compare these digits with the ones {name} sees, or scan each other’s code. If they are the same, nobody is in between.",
+  "safety.text": "Compare these digits with the ones {name} sees. If they are the same, nobody is in between. The code holds the same number, for programs that scan it.",
   "safety.how": "Compare in person or over a call, not in this chat. If the digits differ, do not trust this conversation.",
   "safety.qr": "Safety number with {name} as a QR code",
   "safety.digits": "Safety number, 60 digits",
