@@ -121,7 +121,8 @@ func (s *Service) settle(ctx context.Context, j job, sent error) {
 	default:
 		s.Retried.Add(1)
 		err = s.DB.Tx(ctx, "try again", func(tx *sqldb.Tx) error {
-			return delayJob(ctx, tx, j, s.Now().Add(backoff(j.tries)).UnixMilli())
+			wait := max(backoff(j.tries), askedToWait(sent, s.Now()))
+			return delayJob(ctx, tx, j, s.Now().Add(wait).UnixMilli())
 		})
 	}
 	if err != nil {

@@ -52,7 +52,7 @@ type Users interface {
 	PublicKeys(ctx context.Context) ([]token.PublicKey, error)
 }
 
-// Mailer hands one mail to a mail server. An error that wraps ErrGiveUp is final; any other is tried again.
+// Mailer hands one mail to a mail server or provider. An error that wraps ErrGiveUp is final; any other is tried again.
 type Mailer interface {
 	Send(ctx context.Context, m Mail) error
 }

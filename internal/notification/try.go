@@ -39,7 +39,7 @@ func (s *Service) tryMail(ctx context.Context, to api.Recipient) Outcome {
 	o := Outcome{Channel: "mail"}
 	switch {
 	case s.Mailer == nil:
-		o.Detail = "off: SOTTO_SMTP_HOST is not set"
+		o.Detail = "off: neither SOTTO_SMTP_HOST nor SOTTO_MAIL_API_URL is set"
 	case to.Address == "":
 		o.Detail = "the account has no verified address"
 	default:
@@ -54,7 +54,7 @@ func (s *Service) tryMail(ctx context.Context, to api.Recipient) Outcome {
 		if o.Err == nil {
 			o.Err = s.Mailer.Send(ctx, m)
 		}
-		o.Detail = "handed to the mail server for " + masked(to.Address)
+		o.Detail = "handed on for " + masked(to.Address)
 	}
 	return o
 }
