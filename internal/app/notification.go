@@ -28,13 +28,25 @@ func newNotification(c config.Config, secret []byte, publicURL string, n notific
 	}
 	n.PublicURL, n.LocalPush, n.Alone = publicURL, c.PushLocal, !c.Postgres()
 	n.Contact = cmp.Or(c.Contact, strings.Replace(publicURL, "http://", "https://", 1))
-	if c.SMTPHost == "" {
-		n.Logger.Info("there is no mail: SOTTO_SMTP_HOST is not set")
-		return notification.New(n)
+	if n.Mailer, err = newMailer(c); err != nil {
+		return nil, err
 	}
-	n.Mailer = notification.SMTP{
-		Host: c.SMTPHost, Port: c.SMTPPort, TLS: notification.TLSPolicy(c.SMTPTLS), Username: c.SMTPUser,
-		Password: string(c.SMTPPassword), From: c.SMTPFrom,
+	if n.Mailer == nil {
+		n.Logger.Info("there is no mail: neither SOTTO_SMTP_HOST nor SOTTO_MAIL_API_URL is set")
 	}
 	return notification.New(n)
+}
+
+// newMailer is the way that mail leaves by; nil when there is none.
+func newMailer(c config.Config) (notification.Mailer, error) {
+	switch {
+	case c.SMTPHost != "":
+		return notification.SMTP{
+			Host: c.SMTPHost, Port: c.SMTPPort, TLS: notification.TLSPolicy(c.SMTPTLS), Username: c.SMTPUser,
+			Password: string(c.SMTPPassword), From: c.SMTPFrom,
+		}, nil
+	case c.MailAPIURL != "":
+		return notification.NewMailAPI(c.MailAPIURL, string(c.MailAPIKey), c.SMTPFrom)
+	}
+	return nil, nil //nolint:nilnil // there is no mail
 }

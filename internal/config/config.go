@@ -35,12 +35,14 @@ type Config struct {
 	DrainDelay         time.Duration `setting:"SOTTO_DRAIN_DELAY" name:"drain-delay" default:"0s" placeholder:"TIME" help:"How long a stopping process still takes requests while /readyz already says no, for load balancers that ask it (${default})."`
 	LogLevel           string        `setting:"SOTTO_LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"How much to log to standard error (${enum})."`
 	LogFormat          string        `setting:"SOTTO_LOG_FORMAT" default:"text" enum:"text,json" help:"Form of log lines (${enum})."`
-	SMTPHost           string        `setting:"SOTTO_SMTP_HOST" aliases:"SMTP_HOST" name:"smtp-host" placeholder:"HOST" help:"Mail server that takes this server's mail. Without it there is no mail."`
+	SMTPHost           string        `setting:"SOTTO_SMTP_HOST" aliases:"SMTP_HOST" name:"smtp-host" placeholder:"HOST" help:"Mail server that takes this server's mail. Without it, and without SOTTO_MAIL_API_URL, there is no mail."`
 	SMTPPort           int           `setting:"SOTTO_SMTP_PORT" aliases:"SMTP_PORT" name:"smtp-port" default:"587" placeholder:"N" help:"Its port (${default})."`
 	SMTPTLS            string        `setting:"SOTTO_SMTP_TLS" name:"smtp-tls" default:"starttls" enum:"starttls,implicit,opportunistic,none" help:"How the connection is protected (${enum}). none is for a mail server on the same machine."`
 	SMTPUser           string        `setting:"SOTTO_SMTP_USER" aliases:"SMTP_USER" name:"smtp-user" placeholder:"NAME" help:"Name to sign in with at the mail server."`
 	SMTPPassword       Secret        `setting:"SOTTO_SMTP_PASSWORD" aliases:"SMTP_PASSWORD" name:"smtp-password" placeholder:"SECRET" help:"Password to sign in with at the mail server."`
-	SMTPFrom           string        `setting:"SOTTO_SMTP_FROM" aliases:"SMTP_FROM" name:"smtp-from" placeholder:"ADDRESS" help:"Sender of mail, for example Sotto <no-reply@example.org>."`
+	SMTPFrom           string        `setting:"SOTTO_SMTP_FROM" aliases:"SMTP_FROM" name:"smtp-from" placeholder:"ADDRESS" help:"Sender of mail, whichever way it leaves, for example Sotto <no-reply@example.org>."`
+	MailAPIURL         string        `setting:"SOTTO_MAIL_API_URL" name:"mail-api-url" placeholder:"URL" help:"Mail provider that takes this server's mail over HTTP in the form of Brevo, instead of a mail server: https://api.brevo.com/v3/smtp/email."`
+	MailAPIKey         Secret        `setting:"SOTTO_MAIL_API_KEY" name:"mail-api-key" placeholder:"SECRET" help:"Its key."`
 	Contact            string        `setting:"SOTTO_CONTACT" placeholder:"ADDRESS" help:"Your address for push services, for when this server misbehaves. Default: the public URL."`
 	PushLocal          bool          `setting:"SOTTO_PUSH_LOCAL" name:"push-local" help:"Let push messages go to private and loopback addresses and to http URLs, for a push service in your own network."`
 	JWTSecret          Secret        `setting:"SOTTO_JWT_SECRET" aliases:"JWT_SECRET" placeholder:"SECRET" help:"Signs logins. At least 32 characters. Made and kept in the data directory when not given."`
@@ -100,16 +102,47 @@ func (c *Config) Validate() error {
 	if err := c.checkOthers(); err != nil {
 		return err
 	}
-	if c.SMTPHost != "" {
-		if _, err := mail.ParseAddress(c.SMTPFrom); err != nil {
-			return fmt.Errorf("SOTTO_SMTP_FROM is %q; with a mail server it is the sender, for example Sotto <no-reply@example.org>", c.SMTPFrom)
-		}
-		if c.SMTPPort < 1 || c.SMTPPort > 65535 {
-			return fmt.Errorf("SOTTO_SMTP_PORT is %d; ports are 1 to 65535", c.SMTPPort)
-		}
+	if err := c.checkMail(); err != nil {
+		return err
 	}
 	_, err = c.Proxies()
 	return err
+}
+
+// checkMail checks the one way that mail leaves by.
+func (c *Config) checkMail() error {
+	switch {
+	case c.SMTPHost != "" && c.MailAPIURL != "":
+		return errors.New("both SOTTO_SMTP_HOST and SOTTO_MAIL_API_URL are set; mail leaves one way, keep one of them")
+	case c.MailAPIURL == "" && c.MailAPIKey != "":
+		return errors.New("SOTTO_MAIL_API_KEY is set without SOTTO_MAIL_API_URL; " +
+			"add the URL, for example https://api.brevo.com/v3/smtp/email, or leave both out")
+	case c.MailAPIURL != "" && c.MailAPIKey == "":
+		return errors.New("SOTTO_MAIL_API_URL is set without SOTTO_MAIL_API_KEY; add the key of your provider, or leave both out")
+	case c.MailAPIURL != "" && !keepsKeys(c.MailAPIURL):
+		// The value is not repeated: somebody may have put the key into it.
+		return errors.New("SOTTO_MAIL_API_URL is no https URL without password, query and fragment; " +
+			"write it like https://api.brevo.com/v3/smtp/email")
+	case c.SMTPHost == "" && c.MailAPIURL == "":
+		return nil
+	}
+	if _, err := mail.ParseAddress(c.SMTPFrom); err != nil {
+		return fmt.Errorf("SOTTO_SMTP_FROM is %q; where there is mail it is the sender, for example Sotto <no-reply@example.org>", c.SMTPFrom)
+	}
+	if c.SMTPPort < 1 || c.SMTPPort > 65535 {
+		return fmt.Errorf("SOTTO_SMTP_PORT is %d; ports are 1 to 65535", c.SMTPPort)
+	}
+	return nil
+}
+
+// keepsKeys tells that a request to the URL shows its key to nobody in between: https, or a provider on this machine.
+func keepsKeys(text string) bool {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return false
+	}
+	at, err := netip.ParseAddr(u.Hostname())
+	return u.Scheme == "https" || (u.Scheme == "http" && err == nil && at.IsLoopback())
 }
 
 const minConnections, maxConnections = 2, 100 // of each service to PostgreSQL

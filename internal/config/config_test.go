@@ -84,6 +84,10 @@ func TestBadSettingsAreRefusedWithASentence(t *testing.T) {
 		"write addresses like":                {"SOTTO_CHAT_URL=http://10.0.0.1:8082,10.0.0.2:8082"},
 		"openssl rand -base64 32":             {"SOTTO_PEPPER=hush"},
 		"use 0s to 1m":                        {"SOTTO_DRAIN_DELAY=2h"},
+		"keep one of them":                    {"SOTTO_SMTP_HOST=m", "SOTTO_SMTP_FROM=a@b.c", "SOTTO_MAIL_API_URL=https://api/x", "SOTTO_MAIL_API_KEY=k"},
+		"without SOTTO_MAIL_API_URL":          {"SOTTO_MAIL_API_KEY=k"},
+		"without SOTTO_MAIL_API_KEY":          {"SOTTO_MAIL_API_URL=https://api/x"},
+		"where there is mail it is":           {"SOTTO_MAIL_API_URL=https://api/x", "SOTTO_MAIL_API_KEY=k"},
 		"must be one of":                      {"SOTTO_LOG_LEVEL=loud"},
 		"SOTTO_JWT_SECRET_FILE: stat /":       {"SOTTO_JWT_SECRET_FILE=/nowhere/at/all"},
 	} {
@@ -99,6 +103,24 @@ func TestBadSettingsAreRefusedWithASentence(t *testing.T) {
 	}
 	if _, err := parse(t, nil, write(t, strings.Repeat("A=b\n", 20_000))); err == nil {
 		t.Error("an env file of 80 kB was read")
+	}
+}
+
+// TestMailAPIKeepsItsKey: it comes from a file, never prints, and goes through TLS or stays on this machine.
+func TestMailAPIKeepsItsKey(t *testing.T) {
+	key := write(t, "canary\n")
+	for u, fits := range map[string]bool{
+		"https://api.brevo.com/v3/smtp/email": true, "http://127.0.0.1:8000/x": true, "http://[::1]/x": true,
+		"http://api.brevo.com/v3/smtp/email": false, "http://localhost/x": false, "http://10.0.0.1/x": false, "https://": false,
+		"https://api/x?key=canary": false, "https://canary@api/x": false, "https://api/x#canary": false, "api.brevo.com": false,
+	} {
+		c, err := parse(t, []string{"SOTTO_MAIL_API_URL=" + u, "SOTTO_MAIL_API_KEY_FILE=" + key, "SOTTO_SMTP_FROM=a@example.org"}, "")
+		if (err == nil) != fits || (err != nil && strings.Contains(err.Error(), "canary")) {
+			t.Errorf("%s: %v", u, err)
+		}
+		if printed := strings.Join(c.Lines(), "\n"); fits && (c.MailAPIKey != "canary" || strings.Contains(printed, "canary")) {
+			t.Errorf("%s: %s", u, printed)
+		}
 	}
 }
 
