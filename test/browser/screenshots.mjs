@@ -116,12 +116,10 @@ async function screens(form) {
   await shoot(page, form, "list");
   await person("bob");
   await shoot(page, form, "conversation");
-  if (!phone) {
-    await page.locator("li.message.own").last().hover();
-    await page.locator("li.message.own .more").last().click();
-    await shoot(page, form, "menu");
-    await page.keyboard.press("Escape");
-  }
+  await page.locator("li.message.own").last().hover();
+  await page.locator("li.message.own .more").last().click();
+  await shoot(page, form, "menu");
+  await page.keyboard.press("Escape");
   await page.locator(".box").evaluate((b) => { b.scrollTop = 0; b.dispatchEvent(new Event("scroll")); });
   await shoot(page, form, "scrolled");
   await page.locator("header .icon-button").last().click();
