@@ -5,6 +5,7 @@ const (
 	MaxNotifications    = 1_000 // of an account; the oldest goes
 	MaxNotificationPage = 100   // in one page
 	MaxPushEndpoint     = 2_048 // bytes of the URL
+	MaxFCMToken         = 4_096 // bytes, printable ASCII
 	MaxTimeZone         = 64    // bytes of an IANA name
 	MaxMutedDays        = 3_650 // in the future
 )
@@ -79,20 +80,26 @@ type ConversationNotifications struct {
 	MentionsOnly bool      `json:"mentions_only"`
 }
 
-// PushSubscription is where a device takes Web Push or UnifiedPush messages: what PushManager.subscribe returns.
+// PushSubscription is where a device takes push messages: what PushManager.subscribe returns, for Web Push and UnifiedPush,
+// or a token of Firebase Cloud Messaging and nothing else, where PushState names the project that it belongs to.
 type PushSubscription struct {
-	Endpoint string `json:"endpoint"` // https URL
-	P256dh   []byte `json:"p256dh"`   // uncompressed P-256 point, 65 bytes
-	Auth     []byte `json:"auth"`     // 16 bytes
+	Endpoint string `json:"endpoint,omitempty"` // https URL
+	P256dh   []byte `json:"p256dh,omitempty"`   // uncompressed P-256 point, 65 bytes
+	Auth     []byte `json:"auth,omitempty"`     // 16 bytes
+	FCMToken string `json:"fcm_token,omitempty"`
 }
 
 // PushState tells a device how it stands to push. Key is the server's VAPID public key, an uncompressed P-256 point.
 type PushState struct {
 	Key        []byte `json:"key"`
 	Subscribed bool   `json:"subscribed"`
+	FCMProject string `json:"fcm_project,omitempty"` // the Firebase project whose tokens this server takes; none when empty
 }
 
-// PushPayload is what a push message says once it is decrypted. It holds nothing that the push service, which cannot
+// FCMVersion is what a message through FCM says under "v", and all that it says, because Google reads it: look what is new.
+const FCMVersion = "1"
+
+// PushPayload is what a Web Push message says once it is decrypted. It holds nothing that the push service, which cannot
 // decrypt it, or the operator should not know: no content, no sender, no name.
 type PushPayload struct {
 	Kind           NotificationKind `json:"kind"`

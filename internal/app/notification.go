@@ -31,6 +31,9 @@ func newNotification(c config.Config, secret []byte, publicURL string, n notific
 	if n.Mailer, err = newMailer(c); err != nil {
 		return nil, err
 	}
+	if n.FCM, err = newFCM(c); err != nil {
+		return nil, err
+	}
 	if n.Mailer == nil {
 		n.Logger.Info("there is no mail: neither SOTTO_SMTP_HOST nor SOTTO_MAIL_API_URL is set")
 	}
@@ -49,4 +52,15 @@ func newMailer(c config.Config) (notification.Mailer, error) {
 		return notification.NewMailAPI(c.MailAPIURL, string(c.MailAPIKey), c.SMTPFrom)
 	}
 	return nil, nil //nolint:nilnil // there is no mail
+}
+
+// newFCM is the way to devices that take no Web Push; nil when there is none.
+func newFCM(c config.Config) (*notification.FCM, error) {
+	a, err := c.FCM()
+	if err != nil || a == nil {
+		return nil, err
+	}
+	return notification.NewFCM(notification.FCMAccount{
+		Project: a.Project, Email: a.Email, KeyID: a.KeyID, Key: string(a.Key), TokenURL: a.TokenURL,
+	})
 }

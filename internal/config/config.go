@@ -45,6 +45,7 @@ type Config struct {
 	MailAPIKey         Secret        `setting:"SOTTO_MAIL_API_KEY" name:"mail-api-key" placeholder:"SECRET" help:"Its key."`
 	Contact            string        `setting:"SOTTO_CONTACT" placeholder:"ADDRESS" help:"Your address for push services, for when this server misbehaves. Default: the public URL."`
 	PushLocal          bool          `setting:"SOTTO_PUSH_LOCAL" name:"push-local" help:"Let push messages go to private and loopback addresses and to http URLs, for a push service in your own network."`
+	FCMCredentials     Secret        `setting:"SOTTO_FCM_CREDENTIALS" name:"fcm-credentials" placeholder:"JSON" help:"Key of a service account of your Firebase project, as Firebase hands it out. With it apps of that project may take push messages through FCM."`
 	JWTSecret          Secret        `setting:"SOTTO_JWT_SECRET" aliases:"JWT_SECRET" placeholder:"SECRET" help:"Signs logins. At least 32 characters. Made and kept in the data directory when not given."`
 	ServiceSecret      Secret        `setting:"SOTTO_SERVICE_SECRET" placeholder:"SECRET" help:"Signs the calls between separate services. The same for all of them."`
 	Pepper             Secret        `setting:"SOTTO_PEPPER" placeholder:"SECRET" help:"Under the stored password verifiers; of the user service. Without it nobody can sign in any more."`
@@ -103,6 +104,9 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if err := c.checkMail(); err != nil {
+		return err
+	}
+	if _, err := c.FCM(); err != nil {
 		return err
 	}
 	_, err = c.Proxies()

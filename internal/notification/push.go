@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -111,7 +112,7 @@ func (p *pusher) post(ctx context.Context, sub api.PushSubscription, topic strin
 // sendPush sends one job's message to its device, unless that has gone.
 func (s *Service) sendPush(ctx context.Context, j job) error {
 	sub, err := readSubscription(ctx, s.DB, j.device)
-	if errors.Is(err, sqldb.ErrNoRows) {
+	if errors.Is(err, sqldb.ErrNoRows) || (err == nil && sub.FCMToken != "" && s.FCM == nil) {
 		return nil
 	}
 	if err != nil {
@@ -129,13 +130,14 @@ func (s *Service) sendPush(ctx context.Context, j job) error {
 		}
 		urgency = webpush.UrgencyNormal
 	}
-	body, err := json.Marshal(payload)
-	if err != nil {
-		return err
+	if sub.FCMToken != "" {
+		err = s.FCM.post(ctx, sub.FCMToken, urgency)
+		s.noteSignIn(ctx, err)
+	} else {
+		err = s.postWebPush(ctx, j.device, sub, j.topic, urgency, payload)
 	}
-	err = s.push.post(ctx, sub, s.push.topic(j.device, j.topic), urgency, body)
 	if errors.Is(err, errSubscriptionGone) {
-		return s.DB.Tx(ctx, "subscription gone", func(tx *sqldb.Tx) error { return deleteSubscription(ctx, tx, j.device) })
+		return s.subscriptionGone(ctx, j.device, sub)
 	}
 	if err == nil {
 		s.Pushed.Add(1)
@@ -143,24 +145,76 @@ func (s *Service) sendPush(ctx context.Context, j job) error {
 	return err
 }
 
+func (s *Service) postWebPush(
+	ctx context.Context, device api.DeviceID, sub api.PushSubscription, topic string, urgency webpush.Urgency, payload api.PushPayload,
+) error {
+	body, err := json.Marshal(payload)
+	if err != nil {
+		return fmt.Errorf("%w: composing the message: %w", ErrGiveUp, err)
+	}
+	return s.push.post(ctx, sub, s.push.topic(device, topic), urgency, body)
+}
+
+// errSubscribedAnew lets the message go to the new subscription.
+var errSubscribedAnew = errors.New("the device has subscribed anew meanwhile")
+
+// subscriptionGone forgets a subscription. The device may have brought another while the push service was asked.
+func (s *Service) subscriptionGone(ctx context.Context, device api.DeviceID, sub api.PushSubscription) error {
+	var anew bool
+	err := s.DB.Tx(ctx, "subscription gone", func(tx *sqldb.Tx) error {
+		if err := deleteGone(ctx, tx, device, sub); err != nil {
+			return err
+		}
+		_, err := readSubscription(ctx, tx, device)
+		anew = err == nil
+		if errors.Is(err, sqldb.ErrNoRows) {
+			err = nil
+		}
+		return err
+	})
+	if err == nil && anew {
+		return errSubscribedAnew
+	}
+	return err
+}
+
+// noteSignIn logs once that Google refuses the service account: jobs wait for most of a day before they say so.
+func (s *Service) noteSignIn(ctx context.Context, err error) {
+	switch {
+	case err == nil:
+		s.signInRefused.Store(false)
+	case errors.Is(err, errSignIn) && !s.signInRefused.Swap(true):
+		s.Logger.WarnContext(ctx, "FCM takes no messages of this server; look after SOTTO_FCM_CREDENTIALS and the clock",
+			slog.String("reason", reason(err)))
+	}
+}
+
 // PushState tells the actor's device the server's key and whether it is subscribed.
 func (s *Service) PushState(ctx context.Context, actor token.Actor) (api.PushState, error) {
-	_, err := readSubscription(ctx, s.DB, actor.Device)
-	state := api.PushState{Key: s.push.publicKey, Subscribed: err == nil}
+	sub, err := readSubscription(ctx, s.DB, actor.Device)
+	subscribed := err == nil && (sub.FCMToken == "" || s.FCM != nil)
 	if errors.Is(err, sqldb.ErrNoRows) {
 		err = nil
 	}
-	return state, errs.Wrap("reading the subscription", err)
+	return s.pushState(subscribed), errs.Wrap("reading the subscription", err)
+}
+
+func (s *Service) pushState(subscribed bool) api.PushState {
+	state := api.PushState{Key: s.push.publicKey, Subscribed: subscribed}
+	if s.FCM != nil {
+		state.FCMProject = s.FCM.project
+	}
+	return state
 }
 
 // Subscribe replaces the subscription of the actor's device.
 func (s *Service) Subscribe(ctx context.Context, actor token.Actor, sub api.PushSubscription) (api.PushState, error) {
-	if err := s.push.check(sub); err != nil {
+	if err := s.checkSubscription(sub); err != nil {
 		s.Refused.Add(1)
 		return api.PushState{}, err
 	}
 	err := s.tx(ctx, "subscribe", func(tx *sqldb.Tx) error { return writeSubscription(ctx, tx, actor, sub, s.nowMillis()) })
-	return api.PushState{Key: s.push.publicKey, Subscribed: true}, errs.Wrap("storing the subscription", err)
+	return s.pushState(true), errs.Wrap("storing the subscription", err)
 }
 
 // Unsubscribe drops the subscription of the actor's device; without one it changes nothing.
@@ -169,12 +223,26 @@ func (s *Service) Unsubscribe(ctx context.Context, actor token.Actor) error {
 	return errs.Wrap("dropping the subscription", err)
 }
 
+func (s *Service) checkSubscription(sub api.PushSubscription) error {
+	switch {
+	case sub.FCMToken == "":
+		return s.push.check(sub)
+	case sub.Endpoint != "" || len(sub.P256dh) > 0 || len(sub.Auth) > 0:
+		return errs.Invalidf("A subscription is either an fcm_token, or endpoint, p256dh and auth.")
+	case len(sub.FCMToken) > api.MaxFCMToken || strings.ContainsFunc(sub.FCMToken, notPrintable):
+		return errs.Invalidf("An fcm_token has at most %d bytes, all of them printable ASCII.", api.MaxFCMToken)
+	case s.FCM == nil:
+		return errs.Invalidf("This server does not push through FCM. Subscribe with Web Push or UnifiedPush.")
+	}
+	return nil
+}
+
 // check refuses what can be told from the text alone; addresses are judged when they are dialled, because names may
 // lead anywhere by then.
 func (p *pusher) check(sub api.PushSubscription) error {
 	u, err := url.Parse(sub.Endpoint)
 	if err != nil || len(sub.Endpoint) > api.MaxPushEndpoint || u.Host == "" || u.User != nil || u.Fragment != "" ||
-		strings.ContainsFunc(sub.Endpoint, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		strings.ContainsFunc(sub.Endpoint, notPrintable) {
 		return errs.Invalidf("The endpoint is an https URL of at most %d bytes.", api.MaxPushEndpoint)
 	}
 	if u.Scheme != "https" && (!p.allowPlainScheme || u.Scheme != "http") {
@@ -193,60 +261,4 @@ func (p *pusher) check(sub api.PushSubscription) error {
 		return errs.Invalidf("p256dh is not a point of P-256.").Because(err)
 	}
 	return nil
-}
-
-const sqlReadSubscription = `SELECT endpoint, p256dh, auth FROM subscription WHERE device = $1`
-
-func readSubscription(ctx context.Context, q sqldb.Querier, device api.DeviceID) (sub api.PushSubscription, err error) {
-	err = q.QueryRow(ctx, sqlReadSubscription, device[:]).Scan(&sub.Endpoint, &sub.P256dh, &sub.Auth)
-	return sub, err
-}
-
-const sqlReadSubscribed = `SELECT device FROM subscription WHERE account = $1 ORDER BY device LIMIT 20`
-
-func readSubscribed(ctx context.Context, q sqldb.Querier, account api.AccountID) (devices []api.DeviceID, err error) {
-	rows, err := q.Query(ctx, sqlReadSubscribed, account[:])
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var d api.DeviceID
-		if err := rows.Scan(sqldb.Blob(d[:])); err != nil {
-			return nil, err
-		}
-		devices = append(devices, d)
-	}
-	return devices, rows.Err()
-}
-
-const (
-	sqlDropEndpoint      = `DELETE FROM subscription WHERE endpoint = $1 AND device <> $2`
-	sqlWriteSubscription = `
-INSERT INTO subscription (device, login, account, endpoint, p256dh, auth, since) VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (device) DO UPDATE SET login = excluded.login, account = excluded.account, endpoint = excluded.endpoint,
-	p256dh = excluded.p256dh, auth = excluded.auth, since = excluded.since`
-)
-
-func writeSubscription(ctx context.Context, tx *sqldb.Tx, actor token.Actor, sub api.PushSubscription, now int64) error {
-	if _, err := tx.Exec(ctx, sqlDropEndpoint, sub.Endpoint, actor.Device[:]); err != nil {
-		return err
-	}
-	_, err := tx.Exec(ctx, sqlWriteSubscription, actor.Device[:], actor.Login[:], actor.Account[:], sub.Endpoint, sub.P256dh,
-		sub.Auth, now)
-	return err
-}
-
-const sqlDeleteSubscription = `DELETE FROM subscription WHERE device = $1`
-
-func deleteSubscription(ctx context.Context, tx *sqldb.Tx, device api.DeviceID) error {
-	_, err := tx.Exec(ctx, sqlDeleteSubscription, device[:])
-	return err
-}
-
-const sqlDeleteSubscriptionsOf = `DELETE FROM subscription WHERE login = $1`
-
-func deleteSubscriptionsOf(ctx context.Context, tx *sqldb.Tx, login api.LoginID) error {
-	_, err := tx.Exec(ctx, sqlDeleteSubscriptionsOf, login[:])
-	return err
 }

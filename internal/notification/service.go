@@ -1,5 +1,5 @@
-// Package notification tells people that something happened while they were away: in a list in the client, by mail and
-// by Web Push. It learns from events what happened and never what was written or by whom.
+// Package notification tells people that something happened while they were away: in a list in the client, by mail, and
+// by Web Push or FCM. It learns from events what happened and never what was written or by whom.
 //
 // An event and everything that follows from it are stored in one transaction, together with the event's id, so that an
 // event that comes again changes nothing. What has to leave the server is a row in job; a worker takes due rows, sends
@@ -72,6 +72,7 @@ type Config struct {
 	Allow func(ctx context.Context, name limit.Name, key string) (retryAfter time.Duration, ok bool, err error)
 
 	Mailer    Mailer // nil: there is no mail
+	FCM       *FCM   // nil: devices push by Web Push only
 	PublicURL string // that mails and pages link to, without a slash at the end
 
 	VAPID   *ecdh.PrivateKey // P-256; names this server to push services
@@ -91,6 +92,8 @@ type Service struct {
 	verifier *token.Verifier
 	push     *pusher
 	wake     chan struct{} // a job may be due
+
+	signInRefused atomic.Bool // of FCM, and the log says so
 
 	// Counts of what became of jobs and input, for the metrics.
 	Mailed, Pushed, Retried, GaveUp, Refused atomic.Int64

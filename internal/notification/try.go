@@ -2,7 +2,6 @@ package notification
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,7 +17,7 @@ const NotifyTest api.NotificationKind = "test"
 
 // Outcome is what became of a test through one channel.
 type Outcome struct {
-	Channel string // "list", "mail" or "push"
+	Channel string // "list", "mail", "fcm" or "push"
 	Detail  string // for people
 	Err     error  // nil when it arrived, or when there was nothing to send to
 }
@@ -31,7 +30,7 @@ func (s *Service) Try(ctx context.Context, account api.AccountID, to api.Recipie
 		_, err := insertItem(ctx, tx, account, n)
 		return err
 	})
-	all := []Outcome{{Channel: "list", Detail: "stored; clients show it when they look next", Err: err}, s.tryMail(ctx, to)}
+	all := []Outcome{{Channel: "list", Detail: "stored; clients show it when they look next", Err: err}, s.tryMail(ctx, to), s.tryFCM(ctx)}
 	return append(all, s.tryPush(ctx, account, n)...)
 }
 
@@ -65,25 +64,45 @@ func masked(address string) string {
 	return name[:min(1, len(name))] + "…@" + domain
 }
 
+// tryFCM says whether Google takes this server's account, which no device needs to be subscribed for.
+func (s *Service) tryFCM(ctx context.Context) Outcome {
+	if s.FCM == nil {
+		return Outcome{Channel: "fcm", Detail: "off: SOTTO_FCM_CREDENTIALS is not set"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, sendWithin)
+	defer cancel()
+	_, err := s.FCM.signIn(ctx)
+	return Outcome{Channel: "fcm", Detail: "signed in to the project " + s.FCM.project, Err: err}
+}
+
 func (s *Service) tryPush(ctx context.Context, account api.AccountID, n api.Notification) []Outcome {
 	devices, err := readSubscribed(ctx, s.DB, account)
 	if err != nil || len(devices) == 0 {
 		return []Outcome{{Channel: "push", Detail: "no device has subscribed", Err: err}}
 	}
-	body, err := json.Marshal(api.PushPayload{Kind: n.Kind, Count: n.Count})
 	var all []Outcome
 	for i, device := range devices {
-		o := Outcome{Channel: "push", Detail: fmt.Sprintf("device %d of %d: handed to its push service", i+1, len(devices)), Err: err}
-		if o.Err == nil {
-			var sub api.PushSubscription
-			if sub, o.Err = readSubscription(ctx, s.DB, device); o.Err == nil {
-				o.Err = s.push.post(ctx, sub, s.push.topic(device, string(n.Kind)), webpush.UrgencyNormal, body)
-			}
+		detail, err := s.tryDevice(ctx, device, n)
+		if errors.Is(err, errSubscriptionGone) {
+			detail, err = errSubscriptionGone.Error(), nil
 		}
-		if errors.Is(o.Err, errSubscriptionGone) {
-			o.Detail, o.Err = fmt.Sprintf("device %d of %d: %v", i+1, len(devices), errSubscriptionGone), nil
-		}
-		all = append(all, o)
+		all = append(all, Outcome{Channel: "push", Detail: fmt.Sprintf("device %d of %d: %s", i+1, len(devices), detail), Err: err})
 	}
 	return all
+}
+
+func (s *Service) tryDevice(ctx context.Context, device api.DeviceID, n api.Notification) (detail string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sendWithin)
+	defer cancel()
+	sub, err := readSubscription(ctx, s.DB, device)
+	switch {
+	case err != nil:
+		return "", err
+	case sub.FCMToken == "":
+		payload := api.PushPayload{Kind: n.Kind, Count: n.Count}
+		return "handed to its push service", s.postWebPush(ctx, device, sub, string(n.Kind), webpush.UrgencyNormal, payload)
+	case s.FCM == nil:
+		return "has subscribed through FCM, which is off", nil
+	}
+	return "handed to FCM", s.FCM.post(ctx, sub.FCMToken, webpush.UrgencyNormal)
 }
