@@ -3,6 +3,11 @@ package notification
 import (
 	"context"
 	"net/netip"
+	"time"
+
+	"github.com/SherClockHolmes/webpush-go"
+
+	"sotto/api"
 )
 
 // WorkOnce is one round of the worker.
@@ -28,3 +33,22 @@ var Languages = languages
 
 // MaxTries is how often a job is tried.
 const MaxTries = maxTries
+
+// SendTo makes FCM be somewhere else.
+func (f *FCM) SendTo(url string) { f.url = url }
+
+// SignInWithin bounds how long an access token is waited for.
+func (f *FCM) SignInWithin(d time.Duration) { f.signIns.Timeout = d }
+
+// Post hands on one message.
+func (f *FCM) Post(ctx context.Context, device string) error {
+	return f.post(ctx, device, webpush.UrgencyNormal)
+}
+
+// ErrSignIn is that the service account is refused.
+var ErrSignIn = errSignIn
+
+// Subscribed are the devices that a notification goes to.
+func (s *Service) Subscribed(ctx context.Context, account api.AccountID) ([]api.DeviceID, error) {
+	return readSubscribed(ctx, s.DB, account)
+}
