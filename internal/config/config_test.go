@@ -1,6 +1,14 @@
 package config_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sotto/internal/config"
+	"sotto/internal/notification/notificationtest"
 )
 
 // parse runs the same parser as sottod.
@@ -120,6 +129,90 @@ func TestMailAPIKeepsItsKey(t *testing.T) {
 		}
 		if printed := strings.Join(c.Lines(), "\n"); fits && (c.MailAPIKey != "canary" || strings.Contains(printed, "canary")) {
 			t.Errorf("%s: %s", u, printed)
+		}
+	}
+}
+
+// TestFCMCredentialsAreRead from a file or the variable, never print, and are refused with a sentence that repeats nothing.
+func TestFCMCredentialsAreRead(t *testing.T) {
+	good := notificationtest.FCMCredentials("https://oauth2.googleapis.com/token")
+	for _, environ := range [][]string{{"SOTTO_FCM_CREDENTIALS_FILE=" + write(t, good+"\n")}, {"SOTTO_FCM_CREDENTIALS=" + good}} {
+		c, err := parse(t, environ, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := c.FCM()
+		if err != nil || a.Project != notificationtest.FCMProject || a.Email != notificationtest.FCMEmail || a.KeyID != notificationtest.FCMKeyID ||
+			!strings.HasPrefix(string(a.Key), "-----BEGIN PRIVATE KEY-----\n") || a.TokenURL != "https://oauth2.googleapis.com/token" {
+			t.Errorf("%+v, %v", a, err)
+		}
+		for _, printed := range []string{strings.Join(c.Lines(), "\n"), fmt.Sprintf("%v %+v %#v", a, a, a)} {
+			if strings.Contains(printed, "PRIVATE") {
+				t.Error(printed)
+			}
+		}
+		if !strings.Contains(strings.Join(c.Lines(), "\n"), "SOTTO_FCM_CREDENTIALS=[secret]") {
+			t.Error(c.Lines())
+		}
+	}
+	if a, err := (&config.Config{}).FCM(); a != nil || err != nil {
+		t.Errorf("without: %v, %v", a, err)
+	}
+
+	changed := func(name string, value any) string {
+		var all map[string]any
+		if err := json.Unmarshal([]byte(good), &all); err != nil {
+			t.Fatal(err)
+		}
+		if all[name] = value; value == nil {
+			delete(all, name)
+		}
+		b, err := json.Marshal(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	encoded := func(typ string, der []byte, err error) string {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}))
+	}
+	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elliptic8, err := x509.MarshalPKCS8PrivateKey(curve)
+	other := encoded("PRIVATE KEY", elliptic8, err)
+	for name, c := range map[string]struct{ content, want string }{
+		"no JSON":           {"canary", "no JSON object"},
+		"a path":            {"/run/secrets/canary.json", "no JSON object"},
+		"an array":          {"[" + good + "]", "no JSON object"},
+		"cut":               {good[:len(good)-1], "no JSON object"},
+		"a number":          {changed("project_id", 4711), "no JSON object"},
+		"empty":             {"{}", "has no project_id"},
+		"no project":        {changed("project_id", nil), "has no project_id"},
+		"no key id":         {changed("private_key_id", nil), "has no private_key_id"},
+		"no key":            {changed("private_key", nil), "has no private_key;"},
+		"no address":        {changed("client_email", ""), "has no client_email"},
+		"no token endpoint": {changed("token_uri", nil), "has no token_uri"},
+		"project is a path": {changed("project_id", "../canary"), "project_id that is none"},
+		"plain http":        {changed("token_uri", "http://canary.example.org/token"), "no https URL"},
+		"key is no PEM":     {changed("private_key", "canary"), "no RSA key"},
+		"key is broken":     {changed("private_key", encoded("PRIVATE KEY", []byte("canary"), nil)), "no RSA key"},
+		"key is elliptic":   {changed("private_key", other), "no RSA key"},
+		"key is short":      {changed("private_key", encoded("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(small), nil)), "no RSA key"},
+	} {
+		_, err := parse(t, []string{"SOTTO_FCM_CREDENTIALS=" + c.content}, "")
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "service accounts") {
+			t.Errorf("%s: %v", name, err)
+		} else if strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "PRIVATE") || strings.Contains(err.Error(), "4711") {
+			t.Errorf("%s: repeats what it was given: %v", name, err)
 		}
 	}
 }

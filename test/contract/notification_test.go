@@ -65,6 +65,16 @@ func (s *script) notifications(d *rest.Device) {
 	s.Call(s, http.MethodDelete, notificationsPath+"/push", token, nil, nil)
 	sub.Endpoint = "https://127.0.0.1/x"
 	s.refused(api.CodeInvalid, http.MethodPut, notificationsPath+"/push", token, sub)
+	var state api.PushState
+	s.Call(s, http.MethodPut, notificationsPath+"/push", token, api.PushSubscription{FCMToken: "parity:token"}, &state)
+	s.Call(s, http.MethodGet, notificationsPath+"/push", token, nil, &state)
+	if !state.Subscribed || state.FCMProject != notificationtest.FCMProject {
+		s.Errorf("with a token of FCM: %+v", state)
+	}
+	s.refused(api.CodeInvalid, http.MethodPut, notificationsPath+"/push", token, api.PushSubscription{FCMToken: "two words"})
+	sub.FCMToken = "parity:token"
+	s.refused(api.CodeInvalid, http.MethodPut, notificationsPath+"/push", token, sub)
+	s.Call(s, http.MethodDelete, notificationsPath+"/push", token, nil, nil)
 }
 
 // email confirms an address with the code from the mail, unsubscribes through the link in the next one, and takes the

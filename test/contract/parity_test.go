@@ -38,7 +38,7 @@ var needOperator = []string{"resetStart", "reset", "restoredStart", "restoredDev
 func TestParity(t *testing.T) {
 	mails := notificationtest.NewMailServer(t, notificationtest.MailOptions{})
 	proxy := start(t, "SOTTO_SMTP_HOST="+mails.Host, fmt.Sprintf("SOTTO_SMTP_PORT=%d", mails.Port), "SOTTO_SMTP_TLS=none",
-		"SOTTO_SMTP_FROM=sotto@example.org")
+		"SOTTO_SMTP_FROM=sotto@example.org", "SOTTO_FCM_CREDENTIALS="+notificationtest.FCMCredentials("http://127.0.0.1:1/token"))
 	s := &script{T: t, Server: &rest.Server{URL: proxy.URL}, codes: map[string]bool{}}
 	alice, bob := s.accounts()
 	s.logins(alice)

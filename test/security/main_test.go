@@ -14,6 +14,7 @@ import (
 
 	_ "modernc.org/sqlite"
 
+	"sotto/internal/notification/notificationtest"
 	"sotto/internal/testenv"
 	"sotto/internal/token"
 	"sotto/test/contract/rest"
@@ -61,7 +62,8 @@ func up(data string) (err error) {
 	if err := testenv.Build(binaries, "sottod"); err != nil {
 		return err
 	}
-	if process, err = testenv.NewServe(binaries, data, "SOTTO_TRUSTED_PROXIES=127.0.0.1/32"); err != nil {
+	if process, err = testenv.NewServe(binaries, data, "SOTTO_TRUSTED_PROXIES=127.0.0.1/32",
+		"SOTTO_FCM_CREDENTIALS="+notificationtest.FCMCredentials("http://127.0.0.1:1/token")); err != nil {
 		return err
 	}
 	server = &rest.Server{URL: process.URL}

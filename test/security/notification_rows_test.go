@@ -29,6 +29,9 @@ func subscription() api.PushSubscription {
 	return api.PushSubscription{Endpoint: "https://push.example.org/x", P256dh: key.PublicKey().Bytes(), Auth: make([]byte, 16)}
 }
 
+// tokenSubscription is one through FCM, which is never asked.
+func tokenSubscription() api.PushSubscription { return api.PushSubscription{FCMToken: "a-token:of-FCM"} }
+
 // notificationRows are the operations of the notification service.
 func (c *cast) notificationRows() []row {
 	call := func(method, path string, body any) func(*role) rest.Request {
@@ -50,6 +53,7 @@ func (c *cast) notificationRows() []row {
 		{"putNotificationSettings", "", call(put, "/settings", notificationSettings()), withDevice(ok, ok, ok)},
 		{"pushState", "", call(get, "/push", nil), withDevice(ok, ok, ok)},
 		{"putPush", "", call(put, "/push", subscription()), withDevice(ok, ok, ok)},
+		{"putPush", "token", call(put, "/push", tokenSubscription()), withDevice(ok, ok, ok)},
 		{"deletePush", "", call(del, "/push", nil), withDevice(done, done, done)},
 		{"readNotification", "random", call(post, "/item/987654321/read", nil), withDevice(notFound, notFound, notFound)},
 		{"deleteNotification", "random", call(del, "/item/987654321", nil), withDevice(notFound, notFound, notFound)},
@@ -108,4 +112,5 @@ func (w *target) validNotifications(into map[string]rest.Request) {
 	add("putConversationNotifications", http.MethodPut, "/settings/"+w.shared.String(),
 		api.ConversationNotifications{Channels: &api.Channels{App: true}})
 	add("putPush", http.MethodPut, "/push", subscription())
+	add("putPush with a token", http.MethodPut, "/push", tokenSubscription())
 }
