@@ -30,7 +30,9 @@ func subscription() api.PushSubscription {
 }
 
 // tokenSubscription is one through FCM, which is never asked.
-func tokenSubscription() api.PushSubscription { return api.PushSubscription{FCMToken: "a-token:of-FCM"} }
+func tokenSubscription() api.PushSubscription {
+	return api.PushSubscription{FCMToken: "a-token:of-FCM"}
+}
 
 // notificationRows are the operations of the notification service.
 func (c *cast) notificationRows() []row {
