@@ -135,13 +135,18 @@ func TestFCMAnswers(t *testing.T) {
 		"gone as Web Push": {410, refusal(410, "GONE", "UNREGISTERED"), false, false, false},
 		"no token":         {400, refusal(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT"), false, false, false},
 		"moved":            {302, "canary", false, false, false},
+		"moved to nowhere": {302, "canary", true, false, false},
 	} {
 		w, f, a := android(t)
 		f.Answer(notificationtest.FCMSendPath, func(try int) *notificationtest.FCMAnswer {
 			if try > 1 {
 				return nil
 			}
-			return &notificationtest.FCMAnswer{Status: c.status, Body: c.body, Header: http.Header{"Location": {f.URL + "/canary"}}}
+			to := f.URL + "/canary"
+			if c.later {
+				to = "://canary" // which net/http repeats
+			}
+			return &notificationtest.FCMAnswer{Status: c.status, Body: c.body, Header: http.Header{"Location": {to}}}
 		})
 		w.happens(w.event(event.MessageWaiting, a.Account, waiting(api.ConversationID{7}, 1)))
 		w.work()
@@ -162,6 +167,12 @@ func TestFCMAnswers(t *testing.T) {
 			t.Errorf("%s: %d access tokens", name, n)
 		}
 		w.quiet(name)
+		f.Answer(notificationtest.FCMSendPath, func(int) *notificationtest.FCMAnswer {
+			return &notificationtest.FCMAnswer{Status: c.status, Body: c.body, Header: http.Header{"Location": {"://canary"}}}
+		})
+		if err := throughFCM(t, f).Post(t.Context(), "x"); err == nil || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
@@ -264,15 +275,20 @@ func TestFCMHangs(t *testing.T) {
 	for _, path := range []string{notificationtest.FCMTokenPath, notificationtest.FCMSendPath} {
 		f := notificationtest.NewFCM(t)
 		f.Answer(path, hang)
+		sender := throughFCM(t, f)
+		sender.SignInWithin(time.Hour)
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		err := throughFCM(t, f).Post(ctx, "x")
+		err := sender.Post(ctx, "x")
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, notification.ErrGiveUp) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: %v", path, err)
 		}
+		if left := strings.Contains(err.Error(), "signing in"); left != (path == notificationtest.FCMTokenPath) {
+			t.Errorf("%s: it was not this delivery whose time was over: %v", path, err)
+		}
 	}
-	// The token endpoint has a bound of its own, and is asked once for all who wait. A second request for each of them
-	// would take five minutes.
+	// The token endpoint has a bound of its own, and is asked once for all who wait: one after the other would take five
+	// minutes.
 	f := notificationtest.NewFCM(t)
 	f.Answer(notificationtest.FCMTokenPath, hang)
 	sender := throughFCM(t, f)
@@ -288,6 +304,9 @@ func TestFCMHangs(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	if n := f.Asked(notificationtest.FCMTokenPath); n > 10 { // who came too late for the first asks again
+		t.Errorf("asked %d times", n)
+	}
 }
 
 // TestFCMIsNotThere: the address is told, for the operator, and it is tried again.
