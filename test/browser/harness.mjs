@@ -22,8 +22,9 @@ const freePort = () => new Promise((resolve) => {
 
 // Server is one `sottod serve` on a folder of its own.
 export class Server {
-  static async start() {
+  static async start(settings = {}) {
     const s = new Server();
+    s.env = { ...env, ...settings };
     s.dir = mkdtempSync(join(tmpdir(), "sotto-browser-"));
     s.port = await freePort();
     await s.up();
@@ -32,7 +33,7 @@ export class Server {
 
   async up() {
     const args = ["serve", `--data-dir=${join(this.dir, "data")}`, `--listen=127.0.0.1:${this.port}`];
-    this.process = spawn(join(binaries, "sottod"), args, { env, stdio: ["ignore", "ignore", "pipe"] });
+    this.process = spawn(join(binaries, "sottod"), args, { env: this.env, stdio: ["ignore", "ignore", "pipe"] });
     this.log = "";
     this.process.stderr.on("data", (b) => { this.log += b; });
     const until = Date.now() + patience;

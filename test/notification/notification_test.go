@@ -118,6 +118,7 @@ func (w *world) up() {
 
 func (w *world) eventually(what string, done func() bool) {
 	w.Helper()
+	patience := patience * time.Duration(1+scale(w.T)/4)
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			for _, p := range w.people {

@@ -55,4 +55,51 @@ async function navigate(request: Request): Promise<Response> {
   return Promise.race([fresh.catch(() => kept), late]);
 }
 
+// What waits is told with every window closed. The message says what kind of thing and how many, never who or what; the
+// texts are those that the page left in the language it shows.
+interface Push { kind: string; conversation_id?: string; count?: number }
+interface Words { language: string; waiting: Record<string, string>; kinds: Record<string, string> }
+
+const plain: Words = { language: "en", waiting: { one: "{n} new message", other: "{n} new messages" }, kinds: {} };
+
+self.addEventListener("push", (e) => { e.waitUntil(tell(e.data)); });
+
+async function tell(data: PushMessageData | null): Promise<void> {
+  let push: Push = { kind: "messages", count: 1 };
+  try {
+    push = data?.json() as Push ?? push;
+  } catch {
+    // something is new all the same
+  }
+  const windows = await self.clients.matchAll({ type: "window" });
+  if (windows.some((w) => w.focused)) {
+    return; // the page tells it
+  }
+  const kept = await caches.match("/words.json", { cacheName: "sotto.words" });
+  const words = await kept?.json().catch(() => undefined) as Words | undefined ?? plain;
+  const n = push.count ?? 1;
+  const waiting = words.waiting[new Intl.PluralRules(words.language).select(n)] ?? words.waiting["other"] ?? "";
+  const body = push.kind === "messages" ? waiting.replace("{n}", n.toLocaleString(words.language)) : words.kinds[push.kind] ?? words.kinds["other"] ?? "";
+  const path = push.conversation_id ? `/c/${push.conversation_id}` : "/settings/notifications";
+  await self.registration.showNotification("Sotto", {
+    body, tag: push.conversation_id ?? push.kind, lang: words.language, icon: "/icon-192.png", badge: "/icon-192.png", data: { path },
+  });
+}
+
+self.addEventListener("notificationclick", (e) => {
+  e.notification.close();
+  e.waitUntil(open((e.notification.data as { path: string }).path));
+});
+
+// open shows the place in a window that is there, or in a new one.
+async function open(path: string): Promise<void> {
+  const [first] = await self.clients.matchAll({ type: "window" });
+  if (first) {
+    first.postMessage({ go: path });
+    await first.focus().catch(() => undefined); // the place is shown all the same
+  } else {
+    await self.clients.openWindow(path);
+  }
+}
+
 export {};

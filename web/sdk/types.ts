@@ -89,7 +89,7 @@ export type EventType =
   | "resync" | "connected" | "disconnected" | "message" | "changed" | "sent" | "failed" | "delivered" | "read" | "typing" | "presence"
   | "conversation" | "ephemeral"
   | "devices" | "identity" | "alert" | "notice" | "profile"
-  | "history"; // older messages were restored: read again
+  | "history" | "notification"; // older messages were restored: read again
 
 export interface Event {
   type: EventType;
@@ -102,12 +102,37 @@ export interface Event {
   position?: Position; // of read: up to there
   typing?: boolean; // absent: has stopped
   presence?: Presence;
+  notification?: Notification;
   error?: Failure;
 }
 
 export interface Credentials { username: string; password: string; device_name: string }
 
 export interface NewCredentials { new_password: string; new_recovery_code: string; device_name: string }
+
+// Notification is something that the account should learn of. It never says who wrote or what.
+export interface Notification { id: number; kind: string; conversation_id?: ID; count: number; at: number; read: boolean }
+
+// NotificationPage is newest first; next is the "before" of the following page.
+export interface NotificationPage { notifications: Notification[]; next?: number; unread: number }
+
+export interface Channels { app: boolean; mail: boolean; push: boolean }
+
+// NotificationSettings: quiet hours are minutes of the day in time_zone, equal ones mean none.
+export interface NotificationSettings {
+  channels: Channels;
+  muted_until?: number;
+  time_zone: string;
+  quiet_from: number;
+  quiet_to: number;
+  language: string; // of mail
+  mail_minutes: number; // at most one mail about messages in this time
+}
+
+export interface ConversationNotifications { channels: Channels; muted_until?: number; mentions_only: boolean }
+
+// PushSubscription is what PushManager.subscribe returns, its keys in base64.
+export interface PushSubscription { endpoint: string; p256dh: string; auth: string }
 
 // Operations are what a page may ask for: name to [arguments, result]. The SDK itself opens, runs, fetches events and
 // closes.
@@ -153,6 +178,15 @@ export interface Operations {
   recover: [NewCredentials & { username: string; recovery_code: string }, { account: Account }];
   reset: [NewCredentials & { code: string }, { account: Account }];
   mailReset: [{ name: string /* or address */ }, object];
+  notifications: [{ before?: number; limit: number }, NotificationPage];
+  readNotifications: [{ id: number /* every one up to it */ }, { unread: number }];
+  deleteNotification: [{ id: number }, object];
+  notificationSettings: [object, NotificationSettings];
+  setNotificationSettings: [NotificationSettings, object];
+  conversationNotifications: [{ conversation: ID }, ConversationNotifications];
+  setConversationNotifications: [{ conversation: ID; set?: ConversationNotifications /* none: like the account */ }, object];
+  pushState: [object, { key: string /* base64, for PushManager.subscribe */; subscribed: boolean }];
+  subscribe: [{ subscription: PushSubscription | null }, object];
   counters: [object, Record<string, number>];
 }
 

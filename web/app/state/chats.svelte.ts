@@ -115,6 +115,10 @@ class Chats {
     const settings = { ...c.info.settings, ...rest, ...muted !== undefined && { muted_until: muted ? forever : 0 } };
     await client.ask("configure", { conversation: c.id, settings });
     c.info = { ...c.info, settings };
+    if (muted !== undefined) { // the server alone can hold push and mail back
+      const quiet = { channels: { app: true, mail: false, push: false }, mentions_only: false };
+      await client.ask("setConversationNotifications", { conversation: c.id, ...muted && { set: quiet } });
+    }
   }
 
   // save keeps drafts and marks soon; several changes in a row are one write.

@@ -12,6 +12,7 @@ class Client {
   codeToKeep = $state<string | undefined>();
   // offlineSince is set two seconds after the connection was lost: shorter breaks are nobody's business.
   offline = $state(false);
+  signedOut: (() => Promise<void>) | undefined; // what else there is to take away then
   clockOff = $state(0); // hours by which this device's clock differs from the server's; 0 when it is right enough
   #strip: ReturnType<typeof setTimeout> | undefined;
 
@@ -22,6 +23,7 @@ class Client {
       if (signedOut) {
         this.codeToKeep = undefined;
         void wipe();
+        void this.signedOut?.();
       }
       if (s.connection === "online" && this.status.account) {
         void this.#compareClocks();

@@ -58,6 +58,9 @@ class Words {
     return fill(this.#catalogue[key] ?? en[key], values, this.language);
   }
 
+  // raw is a text as it stands in the catalogue, for what fills it in elsewhere.
+  raw(key: Key): string | Plural { return this.#catalogue[key] ?? en[key]; }
+
   has(key: string): key is Key { return Object.hasOwn(en, key); }
 }
 

@@ -22,12 +22,14 @@ function keep(name: string, value: string): void {
 class Preferences {
   theme = $state<Theme>("system");
   notify = $state(false); // show notifications while the page is in the background
+  push = $state(false); // and while every window is closed
   enterSends = $state(true);
 
   async load(): Promise<void> {
     const theme = kept("theme"), language = kept("language");
     this.setTheme(theme === "light" || theme === "dark" ? theme : "system");
     this.notify = kept("notify") === "yes";
+    this.push = kept("push") === "yes";
     this.enterSends = kept("enter") !== "breaks";
     await words.use(isLanguage(language) ? language : preferred(navigator.languages));
   }
@@ -50,6 +52,11 @@ class Preferences {
   setNotify(on: boolean): void {
     this.notify = on;
     keep("notify", on ? "yes" : "no");
+  }
+
+  setPush(on: boolean): void {
+    this.push = on;
+    keep("push", on ? "yes" : "no");
   }
 
   setEnterSends(on: boolean): void {
