@@ -26,6 +26,9 @@ type MessageID [16]byte
 // EventID names a durable event between services.
 type EventID [16]byte
 
+// UploadID names an asset of an account from the start of its upload.
+type UploadID [16]byte
+
 // WireDeviceID is the small device number of the session wire format, 1 to 127, unique within an account's device list.
 type WireDeviceID uint32
 
@@ -71,6 +74,12 @@ func ParseEventID(s string) (EventID, error) {
 	return EventID(b), err
 }
 
+// ParseUploadID reads the canonical lower-case UUID form.
+func ParseUploadID(s string) (UploadID, error) {
+	b, err := parseUUID(s)
+	return UploadID(b), err
+}
+
 // String returns the canonical lower-case UUID form, as for every id here.
 func (id AccountID) String() string      { return formatUUID(id) }
 func (id DeviceID) String() string       { return formatUUID(id) }
@@ -78,6 +87,7 @@ func (id LoginID) String() string        { return formatUUID(id) }
 func (id ConversationID) String() string { return formatUUID(id) }
 func (id MessageID) String() string      { return formatUUID(id) }
 func (id EventID) String() string        { return formatUUID(id) }
+func (id UploadID) String() string       { return formatUUID(id) }
 
 // MarshalText makes JSON carry the canonical UUID form, also as an object key.
 func (id AccountID) MarshalText() ([]byte, error)      { return []byte(formatUUID(id)), nil }
@@ -86,6 +96,7 @@ func (id LoginID) MarshalText() ([]byte, error)        { return []byte(formatUUI
 func (id ConversationID) MarshalText() ([]byte, error) { return []byte(formatUUID(id)), nil }
 func (id MessageID) MarshalText() ([]byte, error)      { return []byte(formatUUID(id)), nil }
 func (id EventID) MarshalText() ([]byte, error)        { return []byte(formatUUID(id)), nil }
+func (id UploadID) MarshalText() ([]byte, error)       { return []byte(formatUUID(id)), nil }
 
 // UnmarshalText accepts exactly the canonical form; everything else is ErrID.
 func (id *AccountID) UnmarshalText(b []byte) error      { return unmarshalUUID((*[16]byte)(id), b) }
@@ -94,6 +105,7 @@ func (id *LoginID) UnmarshalText(b []byte) error        { return unmarshalUUID((
 func (id *ConversationID) UnmarshalText(b []byte) error { return unmarshalUUID((*[16]byte)(id), b) }
 func (id *MessageID) UnmarshalText(b []byte) error      { return unmarshalUUID((*[16]byte)(id), b) }
 func (id *EventID) UnmarshalText(b []byte) error        { return unmarshalUUID((*[16]byte)(id), b) }
+func (id *UploadID) UnmarshalText(b []byte) error       { return unmarshalUUID((*[16]byte)(id), b) }
 
 // IsZero tells that no id was given.
 func (id AccountID) IsZero() bool      { return id == AccountID{} }

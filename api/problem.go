@@ -40,6 +40,8 @@ const (
 	CodeRecordRequired   = "record_required"   // an acknowledged or sent message lacks its archive record
 	CodePasswordRequired = "password_required" // the current password is needed with a key bundle that is given back
 	CodeArchiveEpoch     = "archive_epoch"     // the record was sealed under an archive epoch that has ended
+	CodeQuota            = "quota"             // the account has no room for that; Details is QuotaDetails
+	CodeAssetHash        = "asset_hash"        // what was uploaded is not what was announced; the upload was dropped
 )
 
 // DeviceSetDetails explains CodeDeviceSet: what the server's copy of the lists says. The client verifies the lists,

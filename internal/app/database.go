@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"sotto/internal/asset"
 	brokerlocal "sotto/internal/broker/local"
 	"sotto/internal/chat"
 	"sotto/internal/config"
@@ -34,6 +35,7 @@ func series(service string) map[string]fs.FS {
 	}
 	return map[string]fs.FS{
 		chat.Series: chat.Migrations(), outbox.Series: outbox.Migrations, brokerlocal.Series: brokerlocal.Migrations,
+		asset.Series: asset.Migrations(),
 	}
 }
 

@@ -87,6 +87,9 @@ func newServices(
 		}
 	}
 	s.health.optional = s.shared.parts
+	if s.chat != nil {
+		s.health.optional = append(s.health.optional, part{"asset store", s.chat.Assets.Backend.Check})
+	}
 	return s, s.start()
 }
 
@@ -199,11 +202,16 @@ func (s *services) buildChat(c config.Config, secrets *secrets, logger *slog.Log
 	if err != nil {
 		return err
 	}
+	assets, err := newAssets(c, "chat", s.chatDB, logger)
+	if err != nil {
+		return err
+	}
 	newest := secrets.FrankingKey[len(secrets.FrankingKey)-1]
 	s.chat, err = chat.New(chat.Config{
 		DB: s.chatDB, Now: time.Now, Rand: rand.Reader, Logger: logger, Users: lateUsers{s}, Hints: s.shared.hints,
 		Allow: s.shared.allow, Epoch: func() uint64 { return s.epoch }, WakeRelay: relay.Wake,
 		TagKey: chat.TagKey{ID: newest.KID, Key: [32]byte(newest.Key)}, Origins: origins(c.CORSOrigins),
+		Assets: assets,
 	})
 	return err
 }

@@ -23,6 +23,9 @@ const (
 	limitRecord  limit.Name = "replace archive record"
 	limitState   limit.Name = "change account state"
 	limitSetting limit.Name = "change settings"
+	limitBegin   limit.Name = "begin asset"
+	limitAppend  limit.Name = "append to asset"
+	limitAsset   limit.Name = "read asset"
 )
 
 // Rates are the limits of this service, per account.
@@ -37,6 +40,9 @@ func Rates() map[limit.Name]limit.Rate {
 		limitRecord:  {Count: 20, Per: time.Second, Burst: 2000, Open: true},
 		limitState:   {Count: 10, Per: time.Second, Burst: 2000, Open: true},
 		limitSetting: {Count: 60, Per: time.Hour, Burst: 20, Open: true},
+		limitBegin:   {Count: 600, Per: time.Hour, Burst: 200, Open: true},
+		limitAppend:  {Count: 20, Per: time.Second, Burst: 1000, Open: true},
+		limitAsset:   {Count: 50, Per: time.Second, Burst: 2000, Open: true},
 	}
 }
 
@@ -66,6 +72,15 @@ func (s *Service) Routes() []httpx.Route {
 		{Method: http.MethodPost, Pattern: "/api/chat/delivered", Handle: httpx.JSON(s.Delivered)},
 		{Method: http.MethodGet, Pattern: "/api/chat/settings", Handle: httpx.NoBody(s.Settings)},
 		{Method: http.MethodPut, Pattern: "/api/chat/settings", Limit: limitSetting, Handle: httpx.JSON(s.SetSettings)},
+		{Method: http.MethodGet, Pattern: "/api/chat/assets", Limit: limitAsset, Handle: s.handleAssets},
+		{Method: http.MethodPost, Pattern: "/api/chat/assets", Limit: limitBegin, Handle: s.handleBeginAsset},
+		{Method: http.MethodGet, Pattern: "/api/chat/assets/uploads/{id}", Limit: limitAsset, Handle: s.handleUpload},
+		{
+			Method: http.MethodPatch, Pattern: "/api/chat/assets/uploads/{id}", Limit: limitAppend, MaxBody: api.MaxAssetPart,
+			Handle: s.handleAppend,
+		},
+		{Method: http.MethodGet, Pattern: "/api/chat/assets/{sha256}", Limit: limitAsset, Handle: s.handleAsset},
+		{Method: http.MethodDelete, Pattern: "/api/chat/assets/{sha256}", Limit: limitAsset, Handle: s.handleDeleteAsset},
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"sotto/api"
+	"sotto/internal/asset"
 	"sotto/internal/errs"
 	"sotto/internal/limit"
 	"sotto/internal/outbox"
@@ -72,6 +73,7 @@ type Config struct {
 	Allow  func(ctx context.Context, name limit.Name, key string) (retryAfter time.Duration, ok bool, err error)
 	Epoch  func() uint64 // of the server; raised by a restore
 	TagKey TagKey        // makes the tags of new messages
+	Assets *asset.Store  // over the same database; nil in tests that have no assets
 
 	// WakeRelay makes the relay look at the outbox at once; nil when its own pace will do.
 	WakeRelay func()
@@ -129,7 +131,11 @@ func New(c Config) (*Service, error) {
 // answered; what comes later is refused as unavailable. Sockets have to be drained first.
 func (s *Service) Run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, part := range []func(context.Context){s.sends.run, s.acks.run, s.watchEnded, s.upkeep, s.sweep, s.poll, s.runPresence} {
+	parts := []func(context.Context){s.sends.run, s.acks.run, s.watchEnded, s.upkeep, s.sweep, s.poll, s.runPresence}
+	if s.Assets != nil {
+		parts = append(parts, s.Assets.Run)
+	}
+	for _, part := range parts {
 		wg.Go(func() { part(ctx) })
 	}
 	wg.Wait()

@@ -52,6 +52,10 @@ type Config struct {
 	FakeSecret         Secret        `setting:"SOTTO_FAKE_SECRET" placeholder:"SECRET" help:"Makes answers for unknown names; of the user service. Follows from the pepper when not given."`
 	AttemptKey         Secret        `setting:"SOTTO_ATTEMPT_KEY" placeholder:"SECRET" help:"Seals sign-in attempts; of the user service. Follows from the pepper when not given."`
 	FrankingKey        Secret        `setting:"SOTTO_FRANKING_KEY" placeholder:"SECRET" help:"Makes the tags by which reports are checked; of the chat service. A number and a secret, for example 1:SECRET; older ones before it, with commas."`
+	AssetStore         string        `setting:"SOTTO_ASSET_STORE" name:"asset-store" default:"disk" placeholder:"STORE" help:"Where files that people share are kept: disk (the folder assets of the data directory), s3://BUCKET?endpoint=https://…&region=…, or cloudinary://CLOUD (${default})."`
+	AssetKey           Secret        `setting:"SOTTO_ASSET_KEY" name:"asset-key" placeholder:"KEY" help:"Name of the key for S3 or Cloudinary."`
+	AssetSecret        Secret        `setting:"SOTTO_ASSET_SECRET" name:"asset-secret" placeholder:"SECRET" help:"Its secret."`
+	AssetQuota         int64         `setting:"SOTTO_ASSET_QUOTA" name:"asset-quota" default:"268435456" placeholder:"BYTES" help:"How many bytes of files one account may have (${default})."`
 	NotificationSecret Secret        `setting:"SOTTO_NOTIFICATION_SECRET" placeholder:"SECRET" help:"Under the keys that push services and mails know this server by; of the notification service."`
 }
 
@@ -104,6 +108,9 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if err := c.checkMail(); err != nil {
+		return err
+	}
+	if err := c.checkAssets(); err != nil {
 		return err
 	}
 	if _, err := c.FCM(); err != nil {
@@ -207,6 +214,26 @@ func (c *Config) checkOthers() error {
 }
 
 const maxDrainDelay = time.Minute
+
+const minAssetQuota, maxAssetQuota = 16 << 20, 1 << 40 // bytes; the largest asset has to fit
+
+func (c *Config) checkAssets() error {
+	u, err := url.Parse(c.AssetStore)
+	const forms = "write disk, s3://BUCKET?endpoint=https://s3.example.org&region=REGION or cloudinary://CLOUD"
+	switch {
+	case err != nil || u.User != nil: // which may hold the secret
+		return errors.New("SOTTO_ASSET_STORE cannot be read; " + forms + ", with the key in SOTTO_ASSET_KEY and SOTTO_ASSET_SECRET")
+	case c.AssetStore == "disk":
+	case u.Scheme != "s3" && u.Scheme != "cloudinary", u.Host == "", u.Path != "":
+		return fmt.Errorf("SOTTO_ASSET_STORE is %q; %s", c.AssetStore, forms)
+	case c.AssetKey == "" || c.AssetSecret == "":
+		return errors.New("SOTTO_ASSET_KEY or SOTTO_ASSET_SECRET is not set; SOTTO_ASSET_STORE needs both")
+	}
+	if c.AssetQuota < minAssetQuota || c.AssetQuota > maxAssetQuota {
+		return fmt.Errorf("SOTTO_ASSET_QUOTA is %d; use %d to %d bytes", c.AssetQuota, minAssetQuota, maxAssetQuota)
+	}
+	return nil
+}
 
 // Postgres tells whether the data is in PostgreSQL.
 func (c *Config) Postgres() bool { return c.DatabaseURL != "" }

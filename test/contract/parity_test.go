@@ -38,7 +38,8 @@ var needOperator = []string{"resetStart", "reset", "restoredStart", "restoredDev
 func TestParity(t *testing.T) {
 	mails := notificationtest.NewMailServer(t, notificationtest.MailOptions{})
 	proxy := start(t, "SOTTO_SMTP_HOST="+mails.Host, fmt.Sprintf("SOTTO_SMTP_PORT=%d", mails.Port), "SOTTO_SMTP_TLS=none",
-		"SOTTO_SMTP_FROM=sotto@example.org", "SOTTO_FCM_CREDENTIALS="+notificationtest.FCMCredentials("http://127.0.0.1:1/token"))
+		"SOTTO_SMTP_FROM=sotto@example.org", "SOTTO_ASSET_QUOTA=16777216",
+		"SOTTO_FCM_CREDENTIALS="+notificationtest.FCMCredentials("http://127.0.0.1:1/token"))
 	s := &script{T: t, Server: &rest.Server{URL: proxy.URL}, codes: map[string]bool{}}
 	alice, bob := s.accounts()
 	s.logins(alice)
@@ -51,6 +52,7 @@ func TestParity(t *testing.T) {
 	s.state(alice)
 	s.recovery()
 	s.notifications(bob)
+	s.assets(alice, bob)
 	s.email(bob, mails)
 	s.limits(bob)
 	s.Call(t, http.MethodPost, "/api/user/logout", second.Login.Token, nil, nil)
