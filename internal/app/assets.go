@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"sotto/internal/asset"
+	"sotto/internal/asset/cloudinary"
 	"sotto/internal/asset/disk"
+	"sotto/internal/asset/s3"
 	"sotto/internal/config"
 	"sotto/internal/sqldb"
 )
@@ -33,9 +35,19 @@ func openAssets(c config.Config, service string) (asset.Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the store of assets: %w", err)
 	}
-	switch u.Scheme {
-	case "":
+	if u.Scheme == "" {
 		return disk.Open(filepath.Join(c.DataDir, assetsDir, service))
 	}
-	return nil, fmt.Errorf("there is no store of assets %q", u.Scheme)
+	authorities, err := tlsConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	prefix, key, secret := "sotto/"+service+"/", string(c.AssetKey), string(c.AssetSecret)
+	if u.Scheme == "s3" {
+		return s3.Open(s3.Config{
+			Bucket: u.Host, Prefix: prefix, Endpoint: u.Query().Get("endpoint"), Region: u.Query().Get("region"),
+			Key: key, Secret: secret, TLS: authorities,
+		})
+	}
+	return cloudinary.Open(cloudinary.Config{Cloud: u.Host, Prefix: prefix, Key: key, Secret: secret, Now: time.Now, TLS: authorities})
 }

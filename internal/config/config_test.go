@@ -55,7 +55,7 @@ func TestFlagsOverEnvironmentOverFileOverDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := config.Config{DataDir: "/d", Listen: "127.0.0.1:3", LogLevel: "error", LogFormat: "json", DatabaseConns: 8, SMTPPort: 587, SMTPTLS: "starttls",
+	want := config.Config{DataDir: "/d", Listen: "127.0.0.1:3", LogLevel: "error", LogFormat: "json", DatabaseConns: 8, AssetStore: "disk", AssetQuota: 256 << 20, SMTPPort: 587, SMTPTLS: "starttls",
 		UserURL: []string{"http://127.0.0.1:8081"}, ChatURL: []string{"http://127.0.0.1:8082"},
 		NotificationURL: []string{"http://127.0.0.1:8083"}, TrustedProxies: []string{"10.0.0.0/8", "::1/128"}}
 	if d := cmp.Diff(want, got); d != "" {
@@ -87,6 +87,10 @@ func TestBadSettingsAreRefusedWithASentence(t *testing.T) {
 		"https://chat.example.org":            {"SOTTO_PUBLIC_URL=chat.example.org"},
 		"write prefixes like":                 {"SOTTO_TRUSTED_PROXIES=localhost"},
 		"write postgres://":                   {"DATABASE_URL=mysql://host/sotto"},
+		"SOTTO_ASSET_STORE is":                {"SOTTO_ASSET_STORE=ftp://host"},
+		"SOTTO_ASSET_STORE cannot be read":    {"SOTTO_ASSET_STORE=s3://key:secret@bucket", "SOTTO_ASSET_KEY=a", "SOTTO_ASSET_SECRET=b"},
+		"SOTTO_ASSET_SECRET is not set":       {"SOTTO_ASSET_STORE=cloudinary://cloud", "SOTTO_ASSET_KEY=a"},
+		"SOTTO_ASSET_QUOTA is 5":              {"SOTTO_ASSET_QUOTA=5"},
 		"use 2 to 100":                        {"SOTTO_DATABASE_CONNECTIONS=1"},
 		"cannot be read; write it like amqp":  {"SOTTO_BROKER_URL=http://user:hush@host/"},
 		"cannot be read; write it like redis": {"REDIS_URL=redis:hush"},

@@ -241,7 +241,7 @@ func (c *cast) table() []row {
 				return as.device.Message(c.t, id, c.alice.Owner, c.bob.Owner)
 			}), want})
 	}
-	rows = append(append(rows, c.moreRows()...), c.notificationRows()...)
+	rows = append(append(append(rows, c.moreRows()...), c.notificationRows()...), c.assetRows()...)
 	return append(rows,
 		row{"conversation", "malformed", get("/api/chat/conversations/" + strings.ToUpper(c.theirs.String())),
 			withDevice(notFound, notFound, notFound)},
