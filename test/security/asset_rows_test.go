@@ -50,8 +50,12 @@ func store(t *testing.T, d *rest.Device, content []byte) (path string) {
 // assetRows are the operations of assets. A stored one is for whoever knows its name; uploads are their account's.
 func (c *cast) assetRows() []row {
 	same := func(r rest.Request) func(*role) rest.Request { return func(*role) rest.Request { return r } }
-	get := func(path string) func(*role) rest.Request { return same(rest.Request{Method: http.MethodGet, Path: path}) }
-	del := func(path string) func(*role) rest.Request { return same(rest.Request{Method: http.MethodDelete, Path: path}) }
+	get := func(path string) func(*role) rest.Request {
+		return same(rest.Request{Method: http.MethodGet, Path: path})
+	}
+	del := func(path string) func(*role) rest.Request {
+		return same(rest.Request{Method: http.MethodDelete, Path: path})
+	}
 	req, _ := announced(freshContent(10))
 	known := store(c.t, c.carol, freshContent(10))
 	_, unknown := announced(freshContent(10))
@@ -65,7 +69,7 @@ func (c *cast) assetRows() []row {
 		{"asset", "known name", get(known), withDevice(ok, ok, ok)},
 		{"asset", "random", get(unknown), withDevice(notFound, notFound, notFound)},
 		{"asset", "foreign", get(openPath), withDevice(notFound, notFound, notFound)}, // not whole yet
-		{"asset", "malformed", get(strings.ToUpper(known[:20]) + known[20:]), withDevice(notFound, notFound, notFound)},
+		{"asset", "malformed", get(assetsPath+"/"+strings.ToUpper(known[len(assetsPath)+1:])), withDevice(notFound, notFound, notFound)},
 		{"deleteAsset", "foreign", del(known), withDevice(done, done, done)},
 		{"deleteAsset", "random", del(unknown), withDevice(done, done, done)},
 		{"asset", "after foreign deletions", get(known), withDevice(ok, ok, ok)},

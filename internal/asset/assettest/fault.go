@@ -3,6 +3,7 @@ package assettest
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -34,6 +35,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Unlock()
 	switch {
 	case hang:
+		_, _ = io.Copy(io.Discard, r.Body) // only then net/http notices that the client has gone
 		<-r.Context().Done()
 	case status != 0:
 		w.WriteHeader(status)

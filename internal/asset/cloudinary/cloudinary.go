@@ -161,7 +161,7 @@ func (c *Cloudinary) ask(r *http.Request, answer any) error {
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read
+	defer res.Body.Close()
 	if err := explain(res.StatusCode); err != nil {
 		return err
 	}
