@@ -69,7 +69,7 @@ func (c *cast) assetRows() []row {
 		{"asset", "known name", get(known), withDevice(ok, ok, ok)},
 		{"asset", "random", get(unknown), withDevice(notFound, notFound, notFound)},
 		{"asset", "foreign", get(openPath), withDevice(notFound, notFound, notFound)}, // not whole yet
-		{"asset", "malformed", get(assetsPath+"/"+strings.ToUpper(known[len(assetsPath)+1:])), withDevice(notFound, notFound, notFound)},
+		{"asset", "malformed", get(assetsPath + "/" + strings.ToUpper(known[len(assetsPath)+1:])), withDevice(notFound, notFound, notFound)},
 		{"deleteAsset", "foreign", del(known), withDevice(done, done, done)},
 		{"deleteAsset", "random", del(unknown), withDevice(done, done, done)},
 		{"asset", "after foreign deletions", get(known), withDevice(ok, ok, ok)},
