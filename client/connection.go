@@ -305,6 +305,9 @@ func (n *connection) upkeep(ctx context.Context) error {
 	if err == nil {
 		err = n.askAllDelivered(ctx)
 	}
+	if err == nil {
+		err = n.c.tidyAssets(ctx)
+	}
 	if err == nil || final(err) || CodeOf(err) == CodeNetwork || CodeOf(err) == "" {
 		return err
 	}

@@ -33,6 +33,7 @@ const (
 	CodeMisdelivery = "misdelivery"      // a message is authentic, but not as what the server delivered it as
 	CodeArchive     = "archive"          // the server shows history or settings that this account's devices did not write
 	CodeServerBack  = "server_rollback"  // the server shows an earlier state of itself without a raised epoch
+	CodeAsset       = "asset"            // what the server keeps of a file is not what was sealed
 	CodeHole        = "hole"             // the server knows a position, but gives neither message nor reason
 )
 
@@ -138,7 +139,7 @@ const clonedMessage = "This device's data was copied, and the copy has moved on.
 func distrust(err error) bool {
 	switch CodeOf(err) {
 	case CodeServer, CodeListBack, CodeListFork, CodeListForged, CodeListMissing, CodeIdentity, CodePreKeys, CodeBundle,
-		CodeUnreadable, CodeMisdelivery, CodeArchive:
+		CodeUnreadable, CodeMisdelivery, CodeArchive, CodeAsset:
 		return true
 	}
 	return false

@@ -395,3 +395,16 @@ var _ = map[byte]bool{
 	prefixPreKey: true, prefixKyberUsed: true, prefixState: true, prefixUnwritten: true,
 	prefixUnmet: true, prefixOverlay: true, prefixExpiry: true, prefixErasure: true, prefixApplication: true,
 }
+
+// Upload gives a file to the server.
+func (c *Client) Upload(ctx context.Context, plaintext []byte) (e2ee.Attachment, error) {
+	return c.upload(ctx, plaintext)
+}
+
+// Download reads a file.
+func (c *Client) Download(ctx context.Context, a e2ee.Attachment, limit uint64) ([]byte, error) {
+	return c.download(ctx, a, limit)
+}
+
+// TidyAssets deletes what was not used.
+func (c *Client) TidyAssets(ctx context.Context) error { return c.tidyAssets(ctx) }

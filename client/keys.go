@@ -37,6 +37,8 @@ import (
 //	p time(8) conversation(16) message(16)
 //	                                a message that expires at that time: true
 //	j conversation(16) message(16)  an archive record to erase: whether for all
+//	A hash(32)                      pendingAsset: what an upload seals this plaintext with
+//	U hash(32)                      when an asset of this account fell out of use: milliseconds
 //	x                               the application's own
 const (
 	prefixSetting      = 's'
@@ -63,6 +65,8 @@ const (
 	prefixOverlay      = 'g'
 	prefixExpiry       = 'p'
 	prefixErasure      = 'j'
+	prefixAsset        = 'A'
+	prefixUnused       = 'U'
 	prefixApplication  = 'x'
 )
 
@@ -111,6 +115,10 @@ func keyState(name string) []byte { return append([]byte{prefixState}, name...) 
 func keyUnwritten(name string) []byte { return append([]byte{prefixUnwritten}, name...) }
 
 func keyUnmet(a api.AccountID) []byte { return append([]byte{prefixUnmet}, a[:]...) }
+
+func keyAsset(plaintext [32]byte) []byte { return append([]byte{prefixAsset}, plaintext[:]...) }
+
+func keyUnused(asset [32]byte) []byte { return append([]byte{prefixUnused}, asset[:]...) }
 
 func keyConversation(id api.ConversationID) []byte {
 	return append([]byte{prefixConversation}, id[:]...)

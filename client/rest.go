@@ -37,12 +37,8 @@ func (c *Client) request(ctx context.Context, method, path, token string, req, r
 	if token != "" {
 		r.Header["Authorization"] = "Bearer " + token
 	}
-	if req != nil {
-		var err error
-		if r.Body, err = json.Marshal(req); err != nil {
-			return fail(CodeArgument, "The request cannot be written as JSON.").because(err)
-		}
-		r.Header["Content-Type"] = "application/json"
+	if err := r.carry(req); err != nil {
+		return err
 	}
 	answer, err := c.network.Do(ctx, r)
 	if err != nil {
@@ -51,6 +47,10 @@ func (c *Client) request(ctx context.Context, method, path, token string, req, r
 	switch {
 	case answer.Status >= 200 && answer.Status < 300:
 		if res == nil || answer.Status == statusNoContent {
+			return nil
+		}
+		if whole, ok := res.(*octets); ok {
+			*whole = answer.Body
 			return nil
 		}
 		if err := json.Unmarshal(answer.Body, res); err != nil {
@@ -68,6 +68,29 @@ func (c *Client) request(ctx context.Context, method, path, token string, req, r
 		}
 		return problemError(p)
 	}
+}
+
+// octets is a body that is no JSON, of a request or an answer.
+type octets []byte
+
+// span asks for a part of what a GET answers with.
+type span struct{ from, to int64 } // to is the byte after the last
+
+// carry puts into a request what call was given for it.
+func (r *Request) carry(req any) (err error) {
+	switch v := req.(type) {
+	case nil:
+	case octets:
+		r.Body, r.Header["Content-Type"] = v, "application/octet-stream"
+	case span:
+		r.Header["Range"] = "bytes=" + strconv.FormatInt(v.from, 10) + "-" + strconv.FormatInt(v.to-1, 10)
+	default:
+		if r.Body, err = json.Marshal(req); err != nil {
+			return fail(CodeArgument, "The request cannot be written as JSON.").because(err)
+		}
+		r.Header["Content-Type"] = "application/json"
+	}
+	return nil
 }
 
 // token returns a token that is good for a while, and not the refused one.

@@ -76,12 +76,14 @@ func makeTemplate(dir string) error {
 	return stop()
 }
 
+const testQuota = 16 << 20 // bytes of one account
+
 // serve starts a server in this process and waits until it listens.
 func serve(dir string, change ...func(*config.Config)) (url string, stop func() error, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	out := &greeting{url: make(chan string, 1)}
 	ended := make(chan error, 1)
-	c := config.Config{DataDir: dir, Listen: "127.0.0.1:0", LogLevel: "error"}
+	c := config.Config{DataDir: dir, Listen: "127.0.0.1:0", LogLevel: "error", AssetStore: "disk", AssetQuota: testQuota}
 	for _, f := range change {
 		f(&c)
 	}

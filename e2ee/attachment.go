@@ -1,6 +1,11 @@
 package e2ee
 
-import "bytes"
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+)
 
 // The bounds of attachments, in bytes unless named otherwise.
 const (
@@ -35,6 +40,71 @@ type Attachment struct {
 	Height    uint32 // pixels
 	Duration  uint32 // milliseconds; 0 for neither sound nor film
 	Thumbnail []byte // JPEG or WebP, at most MaxThumbnail bytes
+}
+
+// The sizes of sealed attachments, in bytes. Up to a MiB each is twice the one
+// before, above that they are whole MiBs: a server learns no more of the length.
+const (
+	minSealed = 4 << 10
+	maxSealed = 16 << 20
+
+	// MaxAttachmentPlain is the longest attachment that [SealAttachment] takes.
+	MaxAttachmentPlain = maxSealed - gcmTagSize
+)
+
+// SealAttachment encrypts and pads an attachment and returns the pointer to the
+// result, which the server calls by its SHA-256 in hexadecimal. The same key and
+// plaintext always give the same bytes, so that an upload can go on with them.
+// The key is random and seals nothing else, ever: the nonce is always the same.
+// Errors: [ErrFormat] for an empty attachment, [ErrTooLarge] for one of more than
+// MaxAttachmentPlain bytes.
+func SealAttachment(key [32]byte, plaintext []byte) (sealed []byte, a Attachment, err error) {
+	switch {
+	case len(plaintext) == 0:
+		return nil, a, fmt.Errorf("sealing an attachment: %w", ErrFormat)
+	case len(plaintext) > MaxAttachmentPlain:
+		return nil, a, fmt.Errorf("sealing an attachment of %d bytes: %w", len(plaintext), ErrTooLarge)
+	}
+	size := sealedSize(len(plaintext))
+	padded := make([]byte, size-gcmTagSize, size)
+	copy(padded, plaintext)
+	sealed = newGCM(key).Seal(padded[:0], make([]byte, gcmNonceSize), padded, nil)
+	a = Attachment{
+		Cipher: CipherGCM, Key: key, Hash: sha256.Sum256(sealed), Size: uint64(size), PlainSize: uint64(len(plaintext)),
+	}
+	a.AssetID = hex.AppendEncode(nil, a.Hash[:])
+	return sealed, a, nil
+}
+
+// Open checks the hash of a sealed attachment, decrypts it and takes the padding
+// off. It returns [ErrVersion] for another cipher and [ErrFormat] for anything
+// but what the pointer says; nothing of that may be used.
+func (a Attachment) Open(sealed []byte) ([]byte, error) {
+	if a.Cipher != CipherGCM {
+		return nil, fmt.Errorf("opening an attachment of cipher %d: %w", a.Cipher, ErrVersion)
+	}
+	if uint64(len(sealed)) != a.Size || sha256.Sum256(sealed) != a.Hash {
+		return nil, fmt.Errorf("opening an attachment: not the bytes that were sealed: %w", ErrFormat)
+	}
+	padded, err := newGCM(a.Key).Open(nil, make([]byte, gcmNonceSize), sealed, nil)
+	if err != nil || a.PlainSize > uint64(len(padded)) {
+		return nil, fmt.Errorf("opening an attachment: %w", ErrFormat)
+	}
+	return padded[:a.PlainSize:a.PlainSize], nil
+}
+
+// sealedSize is the smallest size that holds n bytes and a tag.
+func sealedSize(n int) int {
+	const mib = 1 << 20
+	n += gcmTagSize
+	if n > mib {
+		return (n + mib - 1) / mib * mib
+	}
+	size := minSealed
+	for size < n {
+		size *= 2
+	}
+	return size
 }
 
 // Attachments is a message with files.
