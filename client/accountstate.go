@@ -315,8 +315,14 @@ func (p *statePass) merge(st api.State, item stateItem, theirs facts) error {
 			}
 		}
 	}
+	former := item.Facts[factProfile]
 	taken := item.Facts.merge(theirs)
 	item.Version = st.Version
+	if st.Name == stateProfile && slices.Contains(taken, factProfile) {
+		if err := c.replacedProfile(b, former, item.Facts[factProfile]); err != nil {
+			return err
+		}
+	}
 	if id, err := api.ParseAccountID(peer); ok && err == nil && slices.Contains(taken, factTrust) {
 		if err := c.takeTrust(id, item.Facts[factTrust], b); err != nil {
 			return err
@@ -332,13 +338,13 @@ func (p *statePass) merge(st api.State, item stateItem, theirs facts) error {
 		return err
 	}
 	if len(taken) > 0 {
-		c.publishState(st.Name)
+		c.publishState(st.Name, taken)
 	}
 	return nil
 }
 
 // publishState tells what another device has changed. The caller holds c.mu.
-func (c *Client) publishState(name string) {
+func (c *Client) publishState(name string, taken []string) {
 	kind, id, _ := strings.Cut(name, "/")
 	switch kind + "/" {
 	case stateRead, stateConversation:
@@ -348,6 +354,9 @@ func (c *Client) publishState(name string) {
 	case statePeer:
 		if a, err := api.ParseAccountID(id); err == nil {
 			c.publish(Event{Type: EventIdentity, Account: a})
+			if slices.Contains(taken, factProfile) {
+				c.publish(Event{Type: EventProfile, Account: a})
+			}
 		}
 	case stateProfile + "/":
 		c.publish(Event{Type: EventProfile})

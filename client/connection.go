@@ -43,6 +43,9 @@ type connection struct {
 	history  chan struct{} // a pass over the archive is wanted
 	erasures chan struct{} // archive records are to be erased
 	owed     chan struct{} // messages of this account may be owed to somebody
+	profiles chan struct{} // conversations are in show
+
+	show map[api.ConversationID]bool // that may lack the own profile, with the zero id all; guarded by c.mu
 
 	accepted api.Connection // what the server said when it accepted the generation
 	since    time.Time      // when that was
@@ -193,7 +196,7 @@ func (c *Client) connect(ctx context.Context) (accepted bool, err error) {
 
 	work := []func(context.Context) error{
 		n.receiveLoop, n.ackLoop, n.sendLoop, n.errandLoop, n.owedLoop, n.upkeepLoop, n.stateLoop, n.archiveLoop, n.reconcileLoop,
-		n.eraseLoop,
+		n.eraseLoop, n.profileLoop,
 	}
 	ended := make(chan error, len(work))
 	var wg sync.WaitGroup
@@ -265,6 +268,7 @@ func (c *Client) dial(ctx context.Context) (*connection, error) {
 			owed: make(chan struct{}, 1), consumed: make(chan struct{}, 1),
 			reconciled: make(chan struct{}),
 			erasures:   make(chan struct{}, 1),
+			profiles:   make(chan struct{}, 1), show: map[api.ConversationID]bool{api.ConversationID{}: true},
 		}
 		n.sender = newSender(n)
 		auth := api.SocketAuth{Token: token, Generation: generation, Protocol: api.ProtocolHighest}

@@ -20,7 +20,8 @@ type Conversation struct {
 	Read     Position      // up to where one of the account's devices has read; zero for nothing
 	PeerRead Position      // up to where Peer has read; zero for nothing, or when nothing is told
 	Settings ConversationSettings
-	Expiry   uint32 // seconds after which its messages are erased; 0 for never
+	Expiry   uint32  // seconds after which its messages are erased; 0 for never
+	Profile  Profile // what Peer shows; empty for nothing
 }
 
 // conversation is what the store keeps of one.
@@ -142,6 +143,11 @@ func (c *Client) view(v conversation) (Conversation, error) {
 	if out.Read, _, _, err = stateFact[Position](c, stateRead+v.ID.String(), factPosition); err != nil {
 		return out, err
 	}
+	shown, _, err := c.profileOf(v.Peer)
+	if err != nil {
+		return out, err
+	}
+	out.Profile = shown.profile()
 	out.Settings, err = c.conversationSettings(v.ID)
 	return out, err
 }

@@ -29,6 +29,7 @@ const (
 	slotReceipt    slot = 'r' // by conversation
 	slotKeys       slot = 'k' // by conversation: archive keys for the own devices
 	slotListUpdate slot = 'l' // by conversation
+	slotProfile    slot = 'p' // by conversation
 )
 
 // errand is a send to named devices: a silent content, or the envelopes that a stored message lacks. Like a message in

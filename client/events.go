@@ -36,7 +36,7 @@ const (
 	EventNotice       EventType = "notice"       // Notice: a message could not be read
 	EventNotification EventType = "notification" // Notification entered the account's list
 	EventHistory      EventType = "history"      // History: a page of the archive was read; what is older than before is here
-	EventProfile      EventType = "profile"      // another own device has changed the own profile
+	EventProfile      EventType = "profile"      // Account shows itself otherwise; zero: the own profile has changed
 )
 
 // Event is one thing that happened. Which fields are set depends on Type.
@@ -85,6 +85,7 @@ func (s *Subscription) Close() {
 
 // publish never waits: it holds c.mu, as the caller does, and is the only one that writes to the channels.
 func (c *Client) publish(e Event) {
+	c.unshown(e)
 	for s := range c.subscribers {
 		select {
 		case s.events <- e:

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"time"
 
@@ -408,3 +409,14 @@ func (c *Client) Download(ctx context.Context, a e2ee.Attachment, limit uint64) 
 
 // TidyAssets deletes what was not used.
 func (c *Client) TidyAssets(ctx context.Context) error { return c.tidyAssets(ctx) }
+
+// Assets names what the server keeps of the account, at most a page.
+func (c *Client) Assets(ctx context.Context) (map[string]bool, error) {
+	var page api.Assets
+	err := c.call(ctx, "GET", pathAssets, nil, &page)
+	out := map[string]bool{}
+	for _, a := range page.Assets {
+		out[hex.EncodeToString(a.SHA256)] = true
+	}
+	return out, err
+}

@@ -39,6 +39,7 @@ import (
 //	j conversation(16) message(16)  an archive record to erase: whether for all
 //	A hash(32)                      pendingAsset: what an upload seals this plaintext with
 //	U hash(32)                      when an asset of this account fell out of use: milliseconds
+//	B account(16)                   hash(32) and bytes of the picture that an account shows, as it was last read
 //	x                               the application's own
 const (
 	prefixSetting      = 's'
@@ -67,6 +68,7 @@ const (
 	prefixErasure      = 'j'
 	prefixAsset        = 'A'
 	prefixUnused       = 'U'
+	prefixPicture      = 'B'
 	prefixApplication  = 'x'
 )
 
@@ -118,7 +120,9 @@ func keyUnmet(a api.AccountID) []byte { return append([]byte{prefixUnmet}, a[:].
 
 func keyAsset(plaintext [32]byte) []byte { return append([]byte{prefixAsset}, plaintext[:]...) }
 
-func keyUnused(asset [32]byte) []byte { return append([]byte{prefixUnused}, asset[:]...) }
+func keyUnused(asset []byte) []byte { return append([]byte{prefixUnused}, asset...) }
+
+func keyPicture(a api.AccountID) []byte { return append([]byte{prefixPicture}, a[:]...) }
 
 func keyConversation(id api.ConversationID) []byte {
 	return append([]byte{prefixConversation}, id[:]...)

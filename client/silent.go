@@ -97,6 +97,8 @@ func (c *Client) takeSilent(e api.Entry, me device, content e2ee.Content, b *bat
 		return c.takeArchiveKeys(from, me, content.Body, b)
 	case e2ee.BodyListUpdate:
 		return c.takeList(content, b)
+	case e2ee.BodyProfile:
+		return c.takeProfile(me, content, b)
 	}
 	return nil
 }
