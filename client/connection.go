@@ -268,7 +268,7 @@ func (c *Client) dial(ctx context.Context) (*connection, error) {
 			owed: make(chan struct{}, 1), consumed: make(chan struct{}, 1),
 			reconciled: make(chan struct{}),
 			erasures:   make(chan struct{}, 1),
-			profiles:   make(chan struct{}, 1), show: map[api.ConversationID]bool{api.ConversationID{}: true},
+			profiles:   make(chan struct{}, 1), show: map[api.ConversationID]bool{{}: true},
 		}
 		n.sender = newSender(n)
 		auth := api.SocketAuth{Token: token, Generation: generation, Protocol: api.ProtocolHighest}

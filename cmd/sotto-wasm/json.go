@@ -101,6 +101,14 @@ type profileJSON struct {
 	Profile client.Profile `json:"profile"`
 }
 
+type pictureArgs struct {
+	Account api.AccountID `json:"account"`
+}
+
+type pictureJSON struct {
+	Picture []byte `json:"picture"`
+}
+
 type historyJSON struct {
 	Done     int  `json:"done"`
 	Of       int  `json:"of"`
@@ -145,6 +153,7 @@ type conversationJSON struct {
 
 	Settings client.ConversationSettings `json:"settings"`
 	Expiry   uint32                      `json:"expiry"` // seconds
+	Profile  client.Profile              `json:"profile"`
 }
 
 type conversationsResult struct {

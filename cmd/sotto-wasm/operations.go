@@ -50,6 +50,8 @@ var operations = map[string]operation{
 	"viewed":        on(viewed),
 	"setExpiry":     on(setExpiry),
 	"setProfile":    on(setProfile),
+	"picture":       on(picture),
+	"setPicture":    on(setPicture),
 	"send":          on(send),
 	"waitSent":      on(waitSent),
 	"messages":      on(messages),
@@ -236,6 +238,15 @@ func setExpiry(ctx context.Context, c *client.Client, a setExpiryArgs) (sendResu
 
 func setProfile(_ context.Context, c *client.Client, a profileJSON) (none, error) {
 	return none{}, c.SetProfile(a.Profile)
+}
+
+func picture(ctx context.Context, c *client.Client, a pictureArgs) (pictureJSON, error) {
+	image, err := c.Picture(ctx, a.Account)
+	return pictureJSON{image}, err
+}
+
+func setPicture(ctx context.Context, c *client.Client, a pictureJSON) (none, error) {
+	return none{}, c.SetPicture(ctx, a.Picture)
 }
 
 func send(ctx context.Context, c *client.Client, a sendArgs) (sendResult, error) {

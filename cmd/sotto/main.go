@@ -33,6 +33,7 @@ type commands struct {
 	Send     sendCmd     `cmd:"" help:"Send one message and wait until the server has stored it."`
 	Listen   listenCmd   `cmd:"" help:"Print messages as they arrive, one a line, until interrupted."`
 	History  historyCmd  `cmd:"" help:"Show or choose how much history the account keeps."`
+	Show     profileCmd  `cmd:"" name:"profile" help:"Show or change how you show yourself to the people you write with."`
 	Devices  devicesCmd  `cmd:"" help:"List, rename and remove the devices of your account."`
 	Safety   safetyCmd   `cmd:"" help:"Show the safety number to compare with someone, and record that you did."`
 	Logout   logoutCmd   `cmd:"" help:"Sign out this device and wipe what it holds."`

@@ -22,12 +22,14 @@ export interface Conversation {
   peer_read?: Position;
   settings: Settings;
   expiry?: number; // seconds after which messages go; 0: never
+  profile?: Profile; // of the peer
 }
 
 // Settings of a conversation, on all devices of the account. What is absent is not set.
 export interface Settings { muted_until?: number; pinned?: boolean; hidden?: boolean }
 
-export interface Profile { display_name: string; status?: string; avatar?: string }
+// Profile is how an account shows itself. The picture's name changes with the picture.
+export interface Profile { display_name: string; status?: string; picture?: string }
 
 export interface Body { kind: number; bytes: string }
 
@@ -148,6 +150,8 @@ export interface Operations {
   configure: [{ conversation: ID; settings: Settings }, object];
   profile: [object, { profile: Profile }];
   setProfile: [{ profile: Profile }, object];
+  picture: [{ account: ID }, { picture: string }];
+  setPicture: [{ picture: string /* empty: none */ }, object];
   send: [{ conversation: ID; text: string } | { conversation: ID; body: Body }, { message_id: ID }];
   edit: [{ conversation: ID; message_id: ID; text: string }, { message_id: ID }];
   react: [{ conversation: ID; message_id: ID; emoji: string /* empty: take it away */ }, { message_id: ID }];

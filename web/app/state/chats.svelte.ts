@@ -4,6 +4,7 @@ import { announce } from "./announce.svelte";
 import { Chat } from "./chat.svelte";
 import { client, sotto } from "./client.svelte";
 import { before } from "./order";
+import { pictures } from "./pictures.svelte";
 import { preferences } from "./preferences.svelte";
 import { t } from "./language.svelte";
 import { router } from "./router.svelte";
@@ -57,6 +58,7 @@ class Chats {
     for (const c of this.all) {
       c.notices = notices.filter((n) => n.conversation === c.id);
     }
+    void pictures.load();
     const queue = [...this.all];
     await Promise.all(Array.from({ length: previewsAtOnce }, async () => {
       for (let c = queue.shift(); c; c = queue.shift()) {
@@ -82,6 +84,7 @@ class Chats {
     this.#reading = undefined;
     this.history = undefined;
     this.#byID.clear();
+    pictures.forget();
     this.all = [];
     this.loaded = false;
   }
@@ -184,7 +187,7 @@ class Chats {
       case "conversation":
         await this.#refresh(e.conversation).catch(() => undefined);
         return;
-      case "identity": // of an account
+      case "identity": case "profile": // of an account
         await this.#refresh(this.all.find((c) => c.info.peer === e.account && !c.self)?.id).catch(() => undefined);
         return;
       case "history":
