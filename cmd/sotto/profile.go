@@ -52,7 +52,7 @@ func (p *profilePictureCmd) Run(ctx context.Context, cli *commands) error {
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer f.Close() //nolint:errcheck // it was read
 		if picture, err = portrait(f); err != nil {
 			return fmt.Errorf("%s: %w", p.File, err)
 		}
