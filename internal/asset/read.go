@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 	"slices"
+	"time"
 
 	"sotto/api"
 	"sotto/internal/errs"
@@ -22,11 +24,17 @@ type Blob struct {
 
 	ctx     context.Context //nolint:containedctx // io.Reader has no parameter for it; it is that of the request
 	backend Backend
+	logger  *slog.Logger
 	parts   []part
 	at      int64
 	current io.ReadCloser // of the part at "at"; nil when none is open
 	left    int64         // bytes of current
+	cancel  context.CancelFunc
+	watch   *time.Timer // cancels what the backend does when that takes too long
 }
+
+// readWithin bounds each wait for the backend: for an object, and for more of it.
+const readWithin = 30 * time.Second
 
 // ParseName reads the name of an asset from a path. A malformed one is not found, exactly as an unknown one.
 func ParseName(name string) (sum [32]byte, err error) {
@@ -54,7 +62,7 @@ func (s *Store) Public(ctx context.Context, sum [32]byte) (*Blob, error) {
 }
 
 func (s *Store) open(ctx context.Context, statement string, sum [32]byte) (*Blob, error) {
-	b := &Blob{Name: hex.EncodeToString(sum[:]), ctx: ctx, backend: s.Backend}
+	b := &Blob{Name: hex.EncodeToString(sum[:]), ctx: ctx, backend: s.Backend, logger: s.Logger}
 	var id api.UploadID
 	err := s.DB.QueryRow(ctx, statement, sum[:]).Scan(sqldb.Blob(id[:]), &b.Size, &b.Type)
 	if errors.Is(err, sqldb.ErrNoRows) {
@@ -134,23 +142,31 @@ func (b *Blob) Read(into []byte) (int, error) {
 	if b.at >= b.Size {
 		return 0, io.EOF
 	}
-	if b.current == nil {
-		if err := b.next(); err != nil {
-			return 0, err
-		}
+	if err := b.open(); err != nil {
+		return 0, err
 	}
+	b.watch.Reset(readWithin)
 	n, err := b.current.Read(into[:min(int64(len(into)), b.left)])
+	b.watch.Stop()
 	b.at += int64(n)
 	b.left -= int64(n)
 	if b.left == 0 {
-		err = b.Close()
-	} else if errors.Is(err, io.EOF) {
+		return n, b.Close()
+	}
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		b.failed(err)
 	}
 	return n, err
 }
 
-func (b *Blob) next() (err error) {
+// open opens the part at "at" unless it is open.
+func (b *Blob) open() error {
+	if b.current != nil {
+		return nil
+	}
 	i, found := slices.BinarySearchFunc(b.parts, b.at, func(p part, at int64) int {
 		switch {
 		case p.start+p.size <= at:
@@ -166,10 +182,24 @@ func (b *Blob) next() (err error) {
 	p := b.parts[i]
 	skip := b.at - p.start
 	b.left = p.size - skip
-	if b.current, err = b.backend.Open(b.ctx, p.object(), skip, b.left); err != nil {
+	ctx, cancel := context.WithCancel(b.ctx)
+	b.watch = time.AfterFunc(readWithin, cancel)
+	current, err := b.backend.Open(ctx, p.object(), skip, b.left)
+	b.watch.Stop()
+	if err != nil {
+		cancel()
+		b.failed(err)
 		return away("opening a part", err)
 	}
+	b.current, b.cancel = current, cancel
 	return nil
+}
+
+// failed tells the operator. A reader who has gone is no fault of the backend.
+func (b *Blob) failed(err error) {
+	if b.ctx.Err() == nil {
+		b.logger.WarnContext(b.ctx, "the store of assets gave no object", slog.Any("err", err))
+	}
 }
 
 // Close lets go of the part that is being read.
@@ -178,6 +208,7 @@ func (b *Blob) Close() error {
 		return nil
 	}
 	err := b.current.Close()
+	b.cancel()
 	b.current = nil
 	return errs.Wrap("closing a part", err)
 }

@@ -20,7 +20,9 @@ func (w *world) get(blob *asset.Blob, header http.Header) *httptest.ResponseReco
 	r := httptest.NewRequestWithContext(w.t.Context(), http.MethodGet, "/", nil)
 	r.Header = header
 	answer := httptest.NewRecorder()
-	asset.Serve(answer, r, blob)
+	if err := asset.Serve(answer, r, blob); err != nil {
+		w.t.Error(err)
+	}
 	return answer
 }
 

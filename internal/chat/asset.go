@@ -86,8 +86,7 @@ func (s *Service) handleAsset(w http.ResponseWriter, r *http.Request, _ token.Ac
 		return nil, err
 	}
 	defer blob.Close() //nolint:errcheck // it was read
-	asset.Serve(w, r, blob)
-	return httpx.Written, nil
+	return httpx.Written, asset.Serve(w, r, blob)
 }
 
 func (s *Service) handleDeleteAsset(_ http.ResponseWriter, r *http.Request, actor token.Actor) (any, error) {
