@@ -90,6 +90,8 @@ func forbidden(from, imp string) string {
 		return "the real-time layer is a library of its own"
 	case within(imp, "modernc.org/sqlite", "github.com/jackc/pgx/v5") && !within(from, "sotto/internal/sqldb", "sotto/client/sqlitestore", "sotto/test"):
 		return "only sqldb knows an SQL dialect (and the client's own store)"
+	case within(imp, "github.com/minio/minio-go") && !within(from, "sotto/internal/asset/s3"):
+		return "only the store of assets in S3 speaks its protocol"
 	case within(from, "sotto/client") && within(imp, services...):
 		return "the client knows the server only through api"
 	}
@@ -101,13 +103,18 @@ func TestRulesBite(t *testing.T) {
 		{"sotto/internal/chat", "sotto/internal/user"}, {"sotto/internal/httpx", "sotto/internal/chat"}, {"sotto/client", "sotto/cmd/sottod"},
 		{"sotto/api", "github.com/google/uuid"}, {"sotto/e2ee/internal/spqr", "sotto/api"}, {"sotto/e2ee", "net/http"},
 		{"sotto/internal/socketio", "sotto/api"}, {"sotto/internal/chat", "modernc.org/sqlite"}, {"sotto/internal/event", "sotto/internal/app"},
+		{"sotto/internal/app", "github.com/minio/minio-go/v7"},
 	} {
 		if forbidden(c[0], c[1]) == "" {
 			t.Errorf("%s may import %s", c[0], c[1])
 		}
 	}
-	if r := forbidden("sotto/internal/app", "sotto/internal/chat"); r != "" {
-		t.Error(r)
+	for _, c := range [][2]string{
+		{"sotto/internal/app", "sotto/internal/chat"}, {"sotto/internal/asset/s3", "github.com/minio/minio-go/v7/pkg/credentials"},
+	} {
+		if r := forbidden(c[0], c[1]); r != "" {
+			t.Errorf("%s imports %s: %s", c[0], c[1], r)
+		}
 	}
 }
 
