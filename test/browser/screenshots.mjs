@@ -50,6 +50,8 @@ await shoot(alice.page, "desktop", "empty");
 await alice.page.getByRole("button", { name: "Write a note to yourself" }).click();
 await alice.say("Buy bread, call grandma 🥖");
 const [bob, clara, dmitri, elif, noor, longName] = people;
+const picture = join(import.meta.dirname, "../../web/app/public/icon-192.png");
+await bob.run("profile", "picture", picture);
 for (const [p, texts] of [
   [dmitri, ["Привет! Ты придёшь завтра?"]], [elif, ["Bu akşam müsait misin?"]],
   [longName, ["This name does not fit, and neither does this message because it keeps going and going"]],
@@ -89,6 +91,13 @@ await alice.page.waitForTimeout(500);
 await dmitri.say("alice", "Ну что?");
 await dmitri.say("alice", "Жду ответа");
 await alice.page.waitForTimeout(800);
+await alice.page.evaluate(() => { history.pushState(null, "", "/settings/account"); dispatchEvent(new PopStateEvent("popstate")); });
+await alice.page.locator("input[type=file]").setInputFiles(picture);
+await alice.page.getByRole("button", { name: "Save" }).waitFor();
+await shoot(alice.page, "desktop", "settings-picture");
+await alice.page.getByRole("button", { name: "Save" }).click();
+await alice.page.getByRole("button", { name: "Remove the picture" }).waitFor();
+await alice.page.goBack();
 await alice.page.getByRole("button", { name: "Details" }).last().click();
 await alice.page.getByRole("button", { name: "Mute" }).click();
 await alice.page.getByRole("button", { name: "Pin to the top" }).click();
