@@ -51,7 +51,7 @@ func (n *overHTTP) Do(ctx context.Context, r client.Request) (client.Response, e
 	if err != nil {
 		return client.Response{}, err
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read
+	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	return client.Response{Status: res.StatusCode, Body: body}, err
 }
