@@ -72,10 +72,10 @@ type NotificationSettings struct {
 	MailMinutes int      `json:"mail_minutes"`          // at most one mail about messages in this time, 5 to 1440
 }
 
-// ConversationNotifications replace the account's channels for one conversation. MentionsOnly is for the device, which
+// ConversationNotifications are what differs from the account for one conversation. MentionsOnly is for the device, which
 // alone can tell: push carries it, mail and the list leave such a conversation out.
 type ConversationNotifications struct {
-	Channels     *Channels `json:"channels"` // required
+	Channels     *Channels `json:"channels,omitempty"` // nil: the account's; an answer always says which
 	MutedUntil   int64     `json:"muted_until,omitempty"`
 	MentionsOnly bool      `json:"mentions_only"`
 }

@@ -70,9 +70,12 @@ func (s *Service) ConversationSettings(
 ) (api.ConversationNotifications, error) {
 	own, err := readConversationSettings(ctx, s.DB, actor.Account, id)
 	if err == nil && own == nil {
+		own = &api.ConversationNotifications{}
+	}
+	if err == nil && own.Channels == nil {
 		var set api.NotificationSettings
 		set, err = readSettings(ctx, s.DB, actor.Account)
-		own = &api.ConversationNotifications{Channels: &set.Channels}
+		own.Channels = &set.Channels
 	}
 	if err != nil {
 		return api.ConversationNotifications{}, errs.Wrap("reading settings", err)
@@ -87,8 +90,8 @@ const maxConversationSettings = 10_000
 func (s *Service) SetConversationSettings(
 	ctx context.Context, actor token.Actor, id api.ConversationID, own api.ConversationNotifications,
 ) error {
-	if own.Channels == nil {
-		return errs.Invalidf("Say which channels the conversation uses.")
+	if own == (api.ConversationNotifications{}) {
+		return errs.Invalidf("Say what differs from the account: channels, muted_until or mentions_only. DELETE takes all of it back.")
 	}
 	if err := s.checkMuted(own.MutedUntil); err != nil {
 		return err
@@ -131,7 +134,9 @@ func (s *Service) plan(n api.Notification, set api.NotificationSettings, own *ap
 	p := plan{app: c.App, mail: c.Mail, push: c.Push, due: quietUntil(set, now)}
 	if own != nil {
 		muted = muted || own.MutedUntil > now.UnixMilli()
-		p.app, p.mail, p.push = own.Channels.App, own.Channels.Mail, own.Channels.Push
+		if own.Channels != nil {
+			p.app, p.mail, p.push = own.Channels.App, own.Channels.Mail, own.Channels.Push
+		}
 		if own.MentionsOnly {
 			p.app, p.mail = false, false
 		}

@@ -35,17 +35,22 @@ func writeSettings(ctx context.Context, tx *sqldb.Tx, account api.AccountID, set
 }
 
 const sqlReadConversationSettings = `
-SELECT app, mail, push, muted_until, mentions_only FROM conversation_setting WHERE account = $1 AND conversation = $2`
+SELECT follows, app, mail, push, muted_until, mentions_only FROM conversation_setting WHERE account = $1 AND conversation = $2`
 
 // readConversationSettings returns nil for a conversation that follows the account.
 func readConversationSettings(
 	ctx context.Context, q sqldb.Querier, account api.AccountID, id api.ConversationID,
 ) (*api.ConversationNotifications, error) {
-	own := api.ConversationNotifications{Channels: &api.Channels{}}
-	err := q.QueryRow(ctx, sqlReadConversationSettings, account[:], id[:]).Scan(&own.Channels.App, &own.Channels.Mail,
-		&own.Channels.Push, &own.MutedUntil, &own.MentionsOnly)
+	var own api.ConversationNotifications
+	var follows bool
+	var channels api.Channels
+	err := q.QueryRow(ctx, sqlReadConversationSettings, account[:], id[:]).Scan(&follows, &channels.App, &channels.Mail,
+		&channels.Push, &own.MutedUntil, &own.MentionsOnly)
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return nil, nil
+	}
+	if !follows {
+		own.Channels = &channels
 	}
 	return &own, err
 }
@@ -58,16 +63,20 @@ func countConversationSettings(ctx context.Context, q sqldb.Querier, account api
 }
 
 const sqlWriteConversationSettings = `
-INSERT INTO conversation_setting (account, conversation, app, mail, push, muted_until, mentions_only)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (account, conversation) DO UPDATE SET app = excluded.app, mail = excluded.mail, push = excluded.push,
+INSERT INTO conversation_setting (account, conversation, follows, app, mail, push, muted_until, mentions_only)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (account, conversation) DO UPDATE SET follows = excluded.follows, app = excluded.app, mail = excluded.mail, push = excluded.push,
 	muted_until = excluded.muted_until, mentions_only = excluded.mentions_only`
 
 func writeConversationSettings(
 	ctx context.Context, tx *sqldb.Tx, account api.AccountID, id api.ConversationID, own api.ConversationNotifications,
 ) error {
-	_, err := tx.Exec(ctx, sqlWriteConversationSettings, account[:], id[:], number(own.Channels.App),
-		number(own.Channels.Mail), number(own.Channels.Push), own.MutedUntil, number(own.MentionsOnly))
+	channels := defaults().Channels
+	if own.Channels != nil {
+		channels = *own.Channels
+	}
+	_, err := tx.Exec(ctx, sqlWriteConversationSettings, account[:], id[:], number(own.Channels == nil), number(channels.App),
+		number(channels.Mail), number(channels.Push), own.MutedUntil, number(own.MentionsOnly))
 	return err
 }
 

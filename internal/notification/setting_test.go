@@ -122,6 +122,26 @@ func TestMutes(t *testing.T) {
 	if got := payload(t, device, 1); !got.MentionsOnly || got.Count != 2 {
 		t.Errorf("%+v", got)
 	}
+	// Muted without channels of its own, it follows the account's as they are when the mute is over.
+	mute = w.clock().Add(time.Hour).UnixMilli()
+	if err := w.SetConversationSettings(t.Context(), a, talk, api.ConversationNotifications{MutedUntil: mute}); err != nil {
+		t.Fatal(err)
+	}
+	w.set(a, func(s *api.NotificationSettings) { s.Channels.Mail = false })
+	pushed := len(device.Messages())
+	for _, want := range []int{pushed, pushed + 1} { // during the mute, and after
+		w.happens(w.event(event.MessageWaiting, a.Account, waiting(talk, 3)))
+		w.pass(61 * time.Minute)
+		w.work()
+		if len(mails.Mails()) != 1 || len(device.Messages()) != want {
+			t.Errorf("%d mails, %d pushes instead of 1 and %d", len(mails.Mails()), len(device.Messages()), want)
+		}
+	}
+	wanted := api.Channels{App: true, Push: true}
+	if own, err := w.ConversationSettings(t.Context(), a, talk); err != nil || *own.Channels != wanted || own.MutedUntil != mute {
+		t.Errorf("%+v, %v", own, err)
+	}
+	w.set(a, func(s *api.NotificationSettings) { s.Channels = channels })
 	// Clearing follows the account again.
 	if err := w.ClearConversationSettings(t.Context(), a, talk); err != nil {
 		t.Fatal(err)
