@@ -24,10 +24,17 @@ func (c *Client) ReadNotifications(ctx context.Context, through int64) (unread i
 	return left.Unread, err
 }
 
+// ReadNotification marks one notification as read.
+func (c *Client) ReadNotification(ctx context.Context, id int64) error {
+	return c.call(ctx, "POST", itemPath(id)+"/read", nil, nil)
+}
+
 // DeleteNotification takes one off the list.
 func (c *Client) DeleteNotification(ctx context.Context, id int64) error {
-	return c.call(ctx, "DELETE", notificationsPath+"/item/"+strconv.FormatInt(id, 10), nil, nil)
+	return c.call(ctx, "DELETE", itemPath(id), nil, nil)
 }
+
+func itemPath(id int64) string { return notificationsPath + "/item/" + strconv.FormatInt(id, 10) }
 
 // NotificationSettings are how the account is notified.
 func (c *Client) NotificationSettings(ctx context.Context) (set api.NotificationSettings, err error) {

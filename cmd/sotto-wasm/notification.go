@@ -71,6 +71,10 @@ func readNotifications(ctx context.Context, c *client.Client, a notificationArgs
 	return api.UnreadCount{Unread: n}, err
 }
 
+func readNotification(ctx context.Context, c *client.Client, a notificationArgs) (none, error) {
+	return none{}, c.ReadNotification(ctx, a.ID)
+}
+
 func deleteNotification(ctx context.Context, c *client.Client, a notificationArgs) (none, error) {
 	return none{}, c.DeleteNotification(ctx, a.ID)
 }

@@ -79,6 +79,7 @@ var operations = map[string]operation{
 	"removeEmail":  on(removeEmail),
 
 	"notifications":                on(notifications),
+	"readNotification":             on(readNotification),
 	"readNotifications":            on(readNotifications),
 	"deleteNotification":           on(deleteNotification),
 	"notificationSettings":         on(notificationSettings),

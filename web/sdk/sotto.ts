@@ -30,7 +30,7 @@ type Question = [Operation, object, Pending, AbortSignal | undefined];
 // reads are the operations that change nothing: they are asked again when the tab that worked on them is closed.
 const reads = new Set<Operation>([
   "conversations", "profile", "picture", "presence", "find", "historyChoice", "waitSent", "messages", "history", "notices", "queue", "devices",
-  "safety", "recoveryState", "counters",
+  "safety", "recoveryState", "counters", "notifications", "notificationSettings", "conversationNotifications", "pushState",
 ]);
 
 const interrupted = () => new SottoError({

@@ -131,7 +131,8 @@ export interface NotificationSettings {
   mail_minutes: number; // at most one mail about messages in this time
 }
 
-export interface ConversationNotifications { channels: Channels; muted_until?: number; mentions_only: boolean }
+// ConversationNotifications without channels use those of the account.
+export interface ConversationNotifications { channels?: Channels; muted_until?: number; mentions_only: boolean }
 
 // PushSubscription is what PushManager.subscribe returns, its keys in base64.
 export interface PushSubscription { endpoint: string; p256dh: string; auth: string }
@@ -183,6 +184,7 @@ export interface Operations {
   reset: [NewCredentials & { code: string }, { account: Account }];
   mailReset: [{ name: string /* or address */ }, object];
   notifications: [{ before?: number; limit: number }, NotificationPage];
+  readNotification: [{ id: number }, object];
   readNotifications: [{ id: number /* every one up to it */ }, { unread: number }];
   deleteNotification: [{ id: number }, object];
   notificationSettings: [object, NotificationSettings];
