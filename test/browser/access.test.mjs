@@ -79,7 +79,7 @@ test("no serious or critical violation on any screen, light and dark", async () 
   await audit(page, "find");
   await page.keyboard.press("Escape");
   await shows("/settings", () => page.getByRole("heading", { name: "Settings" }));
-  for (const [section, name] of [["account", "Account"], ["devices", "Devices"], ["notifications", "Notifications"], ["privacy", "Privacy"], ["appearance", "Appearance and language"]]) {
+  for (const [section, name] of [["account", "Account"], ["devices", "Devices"], ["notices", "What happened"], ["notifications", "Notifications"], ["privacy", "Privacy"], ["appearance", "Appearance and language"]]) {
     await shows(`/settings/${section}`, () => page.getByRole("heading", { name, level: 1 }));
   }
   await page.goto(`${line.url}/settings/account`);

@@ -60,16 +60,29 @@ before(async () => {
 });
 after(async () => { line?.close(); await browser?.close(); await server?.stop(); service?.server.close(); });
 
-// subscribing replaces the one call that needs a vendor's push service: what it gives leads to the test's.
+// subscribing replaces what needs a vendor's push service: what it gives leads to the test's. The browser's half of the
+// subscription is in localStorage, for every page.
 function subscribing({ endpoint, p256dh, auth }) {
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
-  const sub = { endpoint, getKey: (name) => bytes(name === "auth" ? auth : p256dh), unsubscribe: async () => { delete globalThis.subscribed; return true; } };
-  PushManager.prototype.subscribe = async function subscribe(options) {
-    globalThis.subscribed = new Uint8Array(options.applicationServerKey).length;
-    return sub;
+  const kept = () => JSON.parse(localStorage.getItem("test.subscription"));
+  const sub = () => kept() && {
+    endpoint: kept().endpoint, getKey: (name) => bytes(name === "auth" ? auth : p256dh), options: { applicationServerKey: bytes(kept().key) },
+    unsubscribe: async () => { localStorage.removeItem("test.subscription"); return true; },
   };
-  PushManager.prototype.getSubscription = async () => (globalThis.subscribed ? sub : null);
+  PushManager.prototype.subscribe = async function subscribe(options) {
+    if (globalThis.unable) {
+      throw new DOMException("no push service", "AbortError");
+    }
+    localStorage.setItem("test.subscription", JSON.stringify({ endpoint, key: btoa(String.fromCharCode(...new Uint8Array(options.applicationServerKey))) }));
+    return sub();
+  };
+  PushManager.prototype.getSubscription = async () => sub();
 }
+
+const subscribed = (page) => page.evaluate(() => JSON.parse(localStorage.getItem("test.subscription"))?.key);
+const wake = (page) => page.getByRole("checkbox", { name: /^Also while Sotto is closed/ });
+const told = (page, method, status) => page.waitForResponse((r) =>
+  r.url().endsWith("/api/notifications/push") && r.request().method() === method && r.status() === status);
 
 test("with every window closed a message is told by the service worker, once a conversation, and names nobody", async () => {
   const alice = await Person.arrive(browser, line.url), bob = new Terminal(server, "canary-bob");
@@ -83,11 +96,38 @@ test("with every window closed a message is told by the service worker, once a c
   const keys = { endpoint: service.endpoint, p256dh: service.keys.getPublicKey("base64"), auth: service.auth.toString("base64") };
   await alice.context.addInitScript(subscribing, keys);
   await alice.page.goto(`${line.url}/settings/notifications`);
-  const wake = alice.page.getByRole("checkbox", { name: /^Also while Sotto is closed/ });
-  await wake.check();
-  await alice.page.waitForFunction(() => globalThis.subscribed === 65); // the server's key, a point of P-256
-  await alice.page.waitForFunction(async () => (await caches.open("sotto.words")).match("/words.json"));
+
+  // A browser without a push service says what to do, and nothing has changed.
+  await alice.page.evaluate(() => { globalThis.unable = true; });
+  await wake(alice.page).click();
+  await alice.page.getByRole("alert").filter({ hasText: "Try again, or look whether it allows push messages" }).waitFor();
+  await alice.page.waitForFunction(() => ![...document.querySelectorAll("input[type=checkbox]")][1].checked);
+  await alice.page.evaluate(() => { globalThis.unable = false; });
+  const first = told(alice.page, "PUT", 200);
+  await wake(alice.page).check();
+  await first;
+  assert.equal(atob(await subscribed(alice.page)).length, 65); // the server's key, a point of P-256
   await alice.page.waitForFunction(() => localStorage.getItem("sotto.push") === "yes");
+
+  // An endpoint that the browser has changed, and a subscription for another key: the page makes it right when it opens.
+  for (const change of [{ endpoint: `${service.endpoint}/moved` }, { key: btoa("another key") }]) {
+    await alice.page.evaluate((c) => {
+      const was = JSON.parse(localStorage.getItem("test.subscription"));
+      localStorage.setItem("test.subscription", JSON.stringify({ ...was, ...c }));
+    }, change);
+    const [again] = await Promise.all([told(alice.page, "PUT", 200), alice.page.reload()]);
+    assert.equal(JSON.parse(again.request().postData() ?? "{}").endpoint, change.endpoint ?? service.endpoint);
+  }
+  assert.equal(atob(await subscribed(alice.page)).length, 65);
+
+  // The service worker knows the language of the page.
+  const spoken = () => alice.page.evaluate(async () => (await (await caches.match("/words.json"))?.json())?.kinds.welcome);
+  await alice.page.goto(`${line.url}/settings/appearance`);
+  await alice.page.getByRole("radio", { name: "Deutsch" }).check();
+  await alice.page.waitForFunction(() => document.documentElement.lang === "de");
+  await eventually(async () => await spoken() === "Dein Konto wurde angelegt", "the texts are not German");
+  await alice.page.getByRole("radio", { name: "English" }).check();
+  await eventually(async () => await spoken() === "Your account was made", "the texts are not English");
 
   // The window is closed; another one of the browser stays, at a page that is not ours.
   const other = await alice.context.newPage();
@@ -100,49 +140,119 @@ test("with every window closed a message is told by the service worker, once a c
   assert.equal(payload.conversation_id, conversation);
   assert.doesNotMatch(JSON.stringify(pushed), /canary/);
 
-  const shown = await deliver(other, line.url, [pushed.text, JSON.stringify({ ...payload, count: 3 })]);
-  assert.deepEqual(shown, [{ title: "Sotto", body: "3 new messages", tag: conversation, path: `/c/${conversation}` }]);
+  // Whatever cannot be read is told all the same; a conversation is told once.
+  const deliver = await deliverer(other, line.url);
+  for (const odd of ["null", "not json", JSON.stringify({ kind: "messages", conversation_id: "../settings/account" })]) {
+    await deliver(odd);
+  }
+  await eventually(async () => (await shown(alice.context)).some((n) => n.body === "New messages"), "odd messages are not told");
+  assert.deepEqual(await shown(alice.context), [{ title: "Sotto", body: "New messages", tag: "messages", path: "/" }]);
+  await deliver(pushed.text);
+  await deliver(JSON.stringify({ ...payload, count: 3 }));
+  const one = { title: "Sotto", body: "3 new messages", tag: conversation, path: `/c/${conversation}` };
+  await eventually(async () => (await shown(alice.context)).some((n) => n.body === one.body), "messages are not told");
+  assert.deepEqual((await shown(alice.context)).filter((n) => n.tag === conversation), [one]);
 
   // A click opens the conversation: in a new window, or in one that is there.
   assert.equal(await click(alice.context, conversation), `/c/${conversation}`);
   alice.page = await alice.tab(`/c/${conversation}`);
   await alice.page.getByRole("heading", { name: bob.name, level: 1 }).waitFor();
   await alice.reads("canary-text two");
-  await alice.page.goto(`${line.url}/settings/notifications`);
-  await alice.page.getByRole("listitem").filter({ hasText: /New messages.*canary-bob/ }).waitFor();
-  await (await workerOf(alice.context)).evaluate( // a push with a window in front shows none
+
+  // In front of somebody who reads it, nothing is shown.
+  await deliver(JSON.stringify({ ...payload, count: 4 }));
+  await deliver(JSON.stringify({ ...payload, count: 5 }));
+  await (await workerOf(alice.context)).evaluate( // and this one shows that they were worked on
     ([tag, path]) => self.registration.showNotification("Sotto", { tag, data: { path } }), [conversation, `/c/${conversation}`]);
+  assert.deepEqual((await shown(alice.context)).filter((n) => n.tag === conversation).map((n) => n.body), [""]);
+  await alice.page.goto(`${line.url}/settings/notifications`);
+  await alice.page.getByRole("heading", { name: "Notifications", level: 1 }).waitFor();
   await click(alice.context, conversation);
   await alice.page.getByRole("heading", { name: bob.name, level: 1 }).waitFor();
 
-  // What happened can be read, marked and taken away.
+  // Quiet hours are kept by the server; what it refuses is said, and the page shows what holds.
   await alice.page.goto(`${line.url}/settings/notifications`);
-  const list = alice.page.getByRole("region", { name: "What happened" });
-  await list.getByText("Your account was made").waitFor();
-  await list.getByRole("button", { name: "Mark all as read" }).click();
-  await list.getByRole("button", { name: "Mark all as read" }).waitFor({ state: "detached" });
-  await list.getByRole("listitem").filter({ hasText: "Your account was made" }).getByRole("button", { name: "Delete" }).click();
-  await list.getByText("Your account was made").waitFor({ state: "detached" });
-
-  // Quiet hours are kept by the server.
   await alice.page.getByLabel("From").fill("22:00");
   await alice.page.getByText("Saved").waitFor();
   await alice.page.reload();
   await alice.page.waitForFunction(() => document.querySelector("input[type=time]")?.value === "22:00");
+  const mail = alice.page.getByRole("checkbox", { name: /^By e-mail/ });
+  line.cut();
+  await mail.click();
+  await alice.page.getByRole("alert").waitFor();
+  await alice.page.waitForFunction(() => [...document.querySelectorAll("input[type=checkbox]")][2].checked);
+  line.mend();
+  await alice.page.getByText("No connection.").waitFor({ state: "detached" });
 
-  // Switched off, the server forgets the subscription.
-  await alice.page.evaluate(() => { globalThis.subscribed = 65; });
-  const dropped = alice.page.waitForResponse((r) => r.url().endsWith("/api/notifications/push") && r.request().method() === "DELETE");
-  await alice.page.getByRole("checkbox", { name: /^Also while Sotto is closed/ }).uncheck();
-  assert.equal((await dropped).status(), 204);
-  await alice.page.waitForFunction(() => localStorage.getItem("sotto.push") === "no" && !globalThis.subscribed);
+  // Switched off, neither the server nor the browser keeps the subscription.
+  const [, gone] = await Promise.all([wake(alice.page).uncheck(), told(alice.page, "DELETE", 204)]);
+  assert.ok(gone);
+  await alice.page.waitForFunction(() => localStorage.getItem("sotto.push") === "no");
+  assert.equal(await subscribed(alice.page), undefined);
+
+  // Nor after a sign-out: what waits goes nowhere.
+  const [anew] = await Promise.all([told(alice.page, "PUT", 200), wake(alice.page).check()]);
+  const authorization = await anew.request().headerValue("authorization");
+  const state = () => fetch(`${line.url}/api/notifications/push`, { headers: { authorization } }).then((r) => r.status);
+  assert.equal(await state(), 200);
+  await alice.page.goto(`${line.url}/settings/account`);
+  await alice.page.getByRole("button", { name: "Sign out", exact: true }).click();
+  await alice.page.getByRole("button", { name: "Sign out and wipe" }).click();
+  await alice.page.getByRole("link", { name: "Sign in" }).waitFor();
+  await eventually(async () => await subscribed(alice.page) === undefined, "the browser has kept the subscription");
+  assert.equal(await state(), 401);
+  assert.equal(await alice.page.evaluate(() => caches.match("/words.json").then((kept) => kept === undefined)), true);
+  assert.deepEqual(await shown(alice.context), []);
   await other.close();
   await alice.leave();
 });
 
-// deliver hands messages to the service worker, as the browser does when they come from its push service, and gives back
-// which notifications are shown then.
-async function deliver(page, origin, messages) {
+test("what happened is told at once, and can be read, marked and taken away", async () => {
+  const carol = await Person.arrive(browser, line.url);
+  await carol.context.addInitScript(() => {
+    Object.defineProperty(Notification, "permission", { get: () => "denied" });
+    delete globalThis.PushManager;
+  });
+  await carol.page.reload();
+  await carol.register("carol");
+  const bell = (n) => carol.page.getByRole("link", { name: `${n} unread notification${n === 1 ? "" : "s"}`, exact: true });
+  await bell(1).click(); // the welcome
+  const list = carol.page.getByRole("region", { name: "What happened" }), items = list.getByRole("listitem");
+  await items.filter({ hasText: "Your account was made" }).waitFor();
+  const terminal = new Terminal(server, "carol"); // another device of hers
+  await terminal.run("login", "carol");
+  await items.filter({ hasText: "Somebody signed in" }).waitFor();
+  await items.filter({ hasText: "A device was added" }).waitFor();
+  await bell(3).waitFor();
+  await items.filter({ hasText: "A device was added" }).getByRole("button", { name: "Mark as read" }).click();
+  await bell(2).waitFor();
+  await items.filter({ hasText: "Your account was made" }).getByRole("button", { name: "Delete" }).click();
+  await list.getByText("Your account was made").waitFor({ state: "detached" });
+  await bell(1).waitFor();
+  await carol.page.reload();
+  await bell(1).waitFor();
+  await list.getByRole("button", { name: "Mark all as read" }).click();
+  await carol.page.getByRole("link", { name: "What happened", exact: true }).first().waitFor();
+  assert.equal(await items.count(), 2);
+
+  // A browser that cannot, and one that may not, say what to do.
+  await carol.page.goto(`${line.url}/settings/notifications`);
+  await carol.page.getByText("Allow them in the browser’s settings for this site.").waitFor();
+  await carol.page.getByText("elsewhere use another browser").waitFor();
+  assert.ok(await wake(carol.page).isDisabled());
+  await carol.leave();
+});
+
+// eventually asks again until it is so.
+async function eventually(holds, otherwise) {
+  for (const until = Date.now() + 60_000; !await holds();) {
+    assert.ok(Date.now() < until, otherwise);
+    await new Promise((again) => { setTimeout(again, 50); });
+  }
+}
+
+// deliverer hands messages to the service worker, as the browser does when they come from its push service.
+async function deliverer(page, origin) {
   const cdp = await page.context().newCDPSession(page);
   const registered = new Promise((resolve) => {
     cdp.on("ServiceWorker.workerRegistrationUpdated", ({ registrations }) => {
@@ -154,18 +264,13 @@ async function deliver(page, origin, messages) {
   });
   await cdp.send("ServiceWorker.enable");
   const registrationId = await registered;
-  for (const data of messages) {
-    await cdp.send("ServiceWorker.deliverPushMessage", { origin, registrationId, data });
-  }
-  const worker = await workerOf(page.context());
-  for (const until = Date.now() + 60_000; ;) {
-    const shown = await worker.evaluate(async () => (await self.registration.getNotifications()).map((n) => ({ title: n.title, body: n.body, tag: n.tag, path: n.data.path })));
-    if (shown.length > 0 && shown[0].body.startsWith("3")) {
-      return shown;
-    }
-    assert.ok(Date.now() < until, `shown: ${JSON.stringify(shown)}`);
-    await new Promise((again) => { setTimeout(again, 100); });
-  }
+  return (data) => cdp.send("ServiceWorker.deliverPushMessage", { origin, registrationId, data });
+}
+
+// shown are the notifications that stand there now.
+async function shown(context) {
+  return (await workerOf(context)).evaluate(async () => (await self.registration.getNotifications())
+    .map((n) => ({ title: n.title, body: n.body, tag: n.tag, path: n.data.path })));
 }
 
 async function workerOf(context) {

@@ -99,7 +99,7 @@ await alice.page.getByRole("button", { name: "Save" }).click();
 await alice.page.getByRole("button", { name: "Remove the picture" }).waitFor();
 await alice.page.goBack();
 await alice.page.getByRole("button", { name: "Details" }).last().click();
-await alice.page.getByRole("button", { name: "Mute" }).click();
+await alice.page.getByLabel("Mute").selectOption("For 8 hours");
 await alice.page.getByRole("button", { name: "Pin to the top" }).click();
 await alice.page.waitForTimeout(300);
 await alice.page.getByRole("button", { name: "Close" }).click();
@@ -153,7 +153,7 @@ async function screens(form) {
   await shoot(page, form, "share");
   await go("/settings");
   await shoot(page, form, "settings");
-  for (const section of ["account", "devices", "notifications", "privacy", "appearance"]) {
+  for (const section of ["account", "devices", "notices", "notifications", "privacy", "appearance"]) {
     await go(`/settings/${section}`);
     await shoot(page, form, `settings-${section}`);
   }

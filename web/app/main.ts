@@ -3,7 +3,9 @@ import "./styles/base.css";
 import { mount } from "svelte";
 import { trusted } from "sotto-sdk";
 import App from "./App.svelte";
+import { client } from "./state/client.svelte";
 import { preferences } from "./state/preferences.svelte";
+import { push } from "./state/push.svelte";
 import { router } from "./state/router.svelte";
 
 await preferences.load();
@@ -12,10 +14,12 @@ mount(App, { target: document.getElementById("app")! });
 // The pages work without a service worker; then they do not open offline.
 navigator.serviceWorker?.register(trusted("/sw.js") as string).catch(() => undefined);
 
-// A notification was clicked: the service worker says where to go.
-navigator.serviceWorker?.addEventListener("message", (e: MessageEvent<{ go?: unknown }>) => {
-  if (typeof e.data.go === "string" && e.data.go.startsWith("/")) {
+// The service worker says where to go when a notification was clicked, and that the subscription is another one.
+navigator.serviceWorker?.addEventListener("message", (e: MessageEvent<{ go?: unknown; subscribed?: unknown } | null>) => {
+  if (typeof e.data?.go === "string" && e.data.go.startsWith("/")) {
     router.go(e.data.go);
+  } else if (e.data?.subscribed === true && client.status.role === "leader") {
+    void push.start();
   }
 });
 

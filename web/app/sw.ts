@@ -1,6 +1,8 @@
 /// <reference lib="webworker" />
 // Keeps the pages and the core for offline use. Nothing that people write passes through here: messages travel over the
 // socket and the API, which this worker leaves alone.
+import { plain, pushed, shown, type Pushed, type Words } from "./lib/pushed";
+
 declare const __VERSION__: string, __SHELL__: string[];
 declare const self: ServiceWorkerGlobalScope;
 
@@ -57,38 +59,52 @@ async function navigate(request: Request): Promise<Response> {
 
 // What waits is told with every window closed. The message says what kind of thing and how many, never who or what; the
 // texts are those that the page left in the language it shows.
-interface Push { kind: string; conversation_id?: string; count?: number }
-interface Words { language: string; waiting: Record<string, string>; kinds: Record<string, string> }
-
-const plain: Words = { language: "en", waiting: { one: "{n} new message", other: "{n} new messages" }, kinds: {} };
-
 self.addEventListener("push", (e) => { e.waitUntil(tell(e.data)); });
 
 async function tell(data: PushMessageData | null): Promise<void> {
-  let push: Push = { kind: "messages", count: 1 };
-  try {
-    push = data?.json() as Push ?? push;
-  } catch {
-    // something is new all the same
-  }
   const windows = await self.clients.matchAll({ type: "window" });
   if (windows.some((w) => w.focused)) {
     return; // the page tells it
   }
-  const kept = await caches.match("/words.json", { cacheName: "sotto.words" });
-  const words = await kept?.json().catch(() => undefined) as Words | undefined ?? plain;
-  const n = push.count ?? 1;
-  const waiting = words.waiting[new Intl.PluralRules(words.language).select(n)] ?? words.waiting["other"] ?? "";
-  const body = push.kind === "messages" ? waiting.replace("{n}", n.toLocaleString(words.language)) : words.kinds[push.kind] ?? words.kinds["other"] ?? "";
-  const path = push.conversation_id ? `/c/${push.conversation_id}` : "/settings/notifications";
-  await self.registration.showNotification("Sotto", {
-    body, tag: push.conversation_id ?? push.kind, lang: words.language, icon: "/icon-192.png", badge: "/icon-192.png", data: { path },
-  });
+  const { path, ...options } = await notification(pushed(json(data)));
+  await self.registration.showNotification("Sotto", { ...options, icon: "/icon-192.png", badge: "/icon-192.png", data: { path } });
+}
+
+function json(data: PushMessageData | null): unknown {
+  try {
+    return data?.json();
+  } catch {
+    return undefined;
+  }
+}
+
+// notification never throws: a push that shows nothing may cost the permission.
+async function notification(p: Pushed): Promise<ReturnType<typeof shown>> {
+  try {
+    const kept = await caches.match("/words.json", { cacheName: "sotto.words" });
+    return shown(p, await kept?.json() as Words | undefined ?? plain);
+  } catch {
+    return shown(p, plain);
+  }
+}
+
+// The browser has changed the subscription. This worker cannot sign in to the server: it sees to it that there is one, and
+// the page tells the server, now or when it is opened next. Until then nobody is woken.
+self.addEventListener("pushsubscriptionchange", (e) => {
+  e.waitUntil(renew(e.newSubscription, e.oldSubscription?.options.applicationServerKey));
+});
+
+async function renew(fresh: PushSubscription | null, key: ArrayBuffer | null | undefined): Promise<void> {
+  if (!fresh && key) {
+    await self.registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: key }).catch(() => undefined);
+  }
+  const windows = await self.clients.matchAll({ type: "window" });
+  windows.forEach((w) => w.postMessage({ subscribed: true }));
 }
 
 self.addEventListener("notificationclick", (e) => {
   e.notification.close();
-  e.waitUntil(open((e.notification.data as { path: string }).path));
+  e.waitUntil(open((e.notification.data as { path?: string } | null)?.path ?? "/"));
 });
 
 // open shows the place in a window that is there, or in a new one.
@@ -101,5 +117,3 @@ async function open(path: string): Promise<void> {
     await self.clients.openWindow(path);
   }
 }
-
-export {};

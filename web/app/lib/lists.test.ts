@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { excerpt } from "./excerpt";
 import { days, groupGap } from "./rows";
 import { strength } from "./strength";
-import { dayName, listTime } from "./time";
+import { dayName, endTime, listTime } from "./time";
 import { around, down, last, stride, up, windowSize } from "./window";
 
 const noon = new Date(2026, 5, 15, 12).getTime();
@@ -56,6 +56,8 @@ test("days and times as people say them", () => {
   expect(dayName(noon - 3 * 86_400_000, "en", noon)).toBe("Friday");
   expect(dayName(new Date(2024, 0, 2).getTime(), "en", noon)).toBe("January 2, 2024");
   expect(listTime(noon, "en-GB", noon)).toBe("12:00");
+  expect(endTime(noon, "en-GB", noon - 8 * 3_600_000)).toBe("12:00");
+  expect(endTime(noon, "en-GB", noon - 86_400_000)).toMatch(/\D\d{1,2} \w{3,4}\D+12:00$/);
   expect(dayName(noon + 3 * 86_400_000, "en", noon)).toBe("June 18"); // a clock that is wrong
 });
 

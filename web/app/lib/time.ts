@@ -59,4 +59,8 @@ export function dayTime(ms: number, language: string, now: number): string {
   return recent ? `${dayName(ms, language, now)} ${clock(ms, language)}` : dayName(ms, language, now);
 }
 
+// endTime says when something ends: the time within a day, else with the date.
+export const endTime = (ms: number, language: string, now: number): string => (ms - now < day ? clock(ms, language)
+  : format(language, { weekday: "short", day: "numeric", month: "short", hour: "numeric", minute: "2-digit" }).format(ms));
+
 const capital = (s: string, language: string): string => s.charAt(0).toLocaleUpperCase(language) + s.slice(1);

@@ -1,6 +1,7 @@
 import type { Conversation, ID, Message, Notice, Position, Presence, Safety } from "sotto-sdk";
 import type { Line } from "../lib/rows";
 import { client } from "./client.svelte";
+import { day } from "./day.svelte";
 import { before } from "./order";
 
 export const pageSize = 100; // messages of one step back
@@ -60,7 +61,11 @@ export class Chat {
   }
 
   get pinned(): boolean { return this.info.settings.pinned ?? false; }
-  get muted(): boolean { return (this.info.settings.muted_until ?? 0) > Date.now(); }
+  get mutedUntil(): number { return this.info.settings.muted_until ?? 0; }
+  get muted(): boolean {
+    void day.now; // who asks is told when it is over, to the minute
+    return this.mutedUntil > Date.now();
+  }
 
   get name(): string { return this.info.username; }
   get self(): boolean { return this.info.kind === "self"; }

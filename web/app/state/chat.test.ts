@@ -4,6 +4,7 @@ import { Chat } from "./chat.svelte";
 
 let answer: (a: { messages: Message[] }) => void;
 vi.mock("./client.svelte", () => ({ client: { ask: () => new Promise((resolve) => { answer = resolve; }) } }));
+vi.mock("./day.svelte", () => ({ day: { now: 0 } }));
 
 const chat = () => new Chat({ id: "c", read: { epoch: 0, seq: 0 }, settings: {} } as never);
 const message = (seq: number): Message => ({ id: `m${seq}`, position: { epoch: 1, seq }, state: "stored", own: true, text: `${seq}` } as Message);

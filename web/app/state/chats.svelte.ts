@@ -1,8 +1,9 @@
-import type { Conversation, Event, History, ID, Message, Position, Presence } from "sotto-sdk";
+import type { Conversation, ConversationNotifications, Event, History, ID, Message, Position, Presence } from "sotto-sdk";
 import { effect } from "../lib/actions";
 import { announce } from "./announce.svelte";
 import { Chat } from "./chat.svelte";
 import { client, sotto } from "./client.svelte";
+import { notices } from "./notices.svelte";
 import { before } from "./order";
 import { pictures } from "./pictures.svelte";
 import { preferences } from "./preferences.svelte";
@@ -15,7 +16,7 @@ const mostUnread = 99; // counted exactly up to here
 
 interface Kept { drafts: Record<ID, string> }
 
-const forever = 253_402_214_400_000; // milliseconds: muted until somebody changes it
+export const forever = 253_402_214_400_000; // milliseconds: muted until somebody changes it
 
 // Chats are all conversations, kept up to date by the core's events.
 class Chats {
@@ -99,6 +100,7 @@ class Chats {
 
   // seen marks everything that is there as read, here at once and on all devices within a second.
   seen(c: Chat): void {
+    notices.seen(c.id);
     const newest = c.messages.findLast((m) => m.position)?.position ?? c.last?.position ?? null;
     c.unread = 0;
     if (!newest || !before(c.read, newest)) {
@@ -113,14 +115,12 @@ class Chats {
     }
   }
 
-  async configure(c: Chat, change: { pinned?: boolean; muted?: boolean; hidden?: boolean }): Promise<void> {
-    const { muted, ...rest } = change;
-    const settings = { ...c.info.settings, ...rest, ...muted !== undefined && { muted_until: muted ? forever : 0 } };
+  async configure(c: Chat, change: { pinned?: boolean; muted_until?: number; hidden?: boolean }): Promise<void> {
+    const settings = { ...c.info.settings, ...change };
     await client.ask("configure", { conversation: c.id, settings });
     c.info = { ...c.info, settings };
-    if (muted !== undefined) { // the server alone can hold push and mail back
-      const quiet = { channels: { app: true, mail: false, push: false }, mentions_only: false };
-      await client.ask("setConversationNotifications", { conversation: c.id, ...muted && { set: quiet } });
+    if (change.muted_until !== undefined) { // the server alone can hold push and mail back
+      await client.ask("setConversationNotifications", { conversation: c.id, ...change.muted_until > 0 && { set: quiet(change.muted_until) } });
     }
   }
 
@@ -209,6 +209,11 @@ class Chats {
           await this.#message(e.message, e.type === "message");
         }
         return;
+      case "notification":
+        if (e.notification?.conversation_id && this.#inView(e.notification.conversation_id)) {
+          notices.seen(e.notification.conversation_id);
+        }
+        return;
       case "connected":
         await this.#presence();
         return;
@@ -268,6 +273,10 @@ class Chats {
     }
   }
 
+  #inView(id: ID): boolean {
+    return router.place.at === "conversation" && router.place.id === id && document.visibilityState === "visible" && document.hasFocus();
+  }
+
   async #message(m: Message, isNew: boolean): Promise<void> {
     if (!this.#byID.has(m.conversation)) {
       await this.#refresh().catch(() => undefined);
@@ -282,7 +291,7 @@ class Chats {
       return;
     }
     c.heard(false);
-    const inView = router.place.at === "conversation" && router.place.id === c.id && document.visibilityState === "visible" && document.hasFocus();
+    const inView = this.#inView(c.id);
     if (!inView || !c.atEnd) {
       c.unread++;
     }
@@ -297,6 +306,11 @@ class Chats {
       notify(c);
     }
   }
+}
+
+// quiet is how the server mutes a conversation. It counts no further than ten years; without an end its channels are off.
+function quiet(until: number): ConversationNotifications {
+  return until < forever ? { muted_until: until, mentions_only: false } : { channels: { app: true, mail: false, push: false }, mentions_only: false };
 }
 
 // notify shows a notification that says who, not what: it may stand on a lock screen.

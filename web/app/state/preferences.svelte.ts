@@ -59,6 +59,13 @@ class Preferences {
     keep("push", on ? "yes" : "no");
   }
 
+  // pushWished is what was chosen last, in whichever tab.
+  pushWished(): boolean {
+    const wish = kept("push");
+    this.push = wish === null ? this.push : wish === "yes";
+    return this.push;
+  }
+
   setEnterSends(on: boolean): void {
     this.enterSends = on;
     keep("enter", on ? "sends" : "breaks");
