@@ -88,7 +88,8 @@ func newServices(
 	}
 	s.health.optional = s.shared.parts
 	if s.chat != nil {
-		s.health.optional = append(s.health.optional, part{"asset store", s.chat.Assets.Backend.Check})
+		store := &remembered{ask: s.chat.Assets.Backend.Check}
+		s.health.optional = append(s.health.optional, part{"asset store", store.check})
 	}
 	return s, s.start()
 }
