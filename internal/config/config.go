@@ -224,7 +224,8 @@ func (c *Config) checkAssets() error {
 	case err != nil || u.User != nil: // which may hold the secret
 		return errors.New("SOTTO_ASSET_STORE cannot be read; " + forms + ", with the key in SOTTO_ASSET_KEY and SOTTO_ASSET_SECRET")
 	case c.AssetStore == "disk":
-	case u.Scheme != "s3" && u.Scheme != "cloudinary", u.Host == "", u.Path != "":
+	case u.Scheme != "s3" && u.Scheme != "cloudinary", u.Hostname() == "", u.Port() != "", u.Path != "", u.Fragment != "",
+		!knownSettings(u):
 		return fmt.Errorf("SOTTO_ASSET_STORE is %q; %s", c.AssetStore, forms)
 	case c.AssetKey == "" || c.AssetSecret == "":
 		return errors.New("SOTTO_ASSET_KEY or SOTTO_ASSET_SECRET is not set; SOTTO_ASSET_STORE needs both")
@@ -233,6 +234,17 @@ func (c *Config) checkAssets() error {
 		return fmt.Errorf("SOTTO_ASSET_QUOTA is %d; use %d to %d bytes", c.AssetQuota, minAssetQuota, maxAssetQuota)
 	}
 	return nil
+}
+
+// knownSettings keeps a misspelled setting from standing for its default.
+func knownSettings(store *url.URL) bool {
+	settings, err := url.ParseQuery(store.RawQuery)
+	for name, values := range settings {
+		if store.Scheme != "s3" || (name != "endpoint" && name != "region") || len(values) != 1 {
+			return false
+		}
+	}
+	return err == nil
 }
 
 // Postgres tells whether the data is in PostgreSQL.
