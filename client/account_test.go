@@ -3,6 +3,7 @@ package client_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -334,6 +335,40 @@ func TestLogout(t *testing.T) {
 	}
 	if me, _ := ada.Account(); me.WireDevice != 2 {
 		t.Errorf("the emptied store became %+v", me)
+	}
+}
+
+// TestLogoutLeavesTheApplicationsOwn, however much it is, and nothing else, whatever it begins with.
+func TestLogoutLeavesTheApplicationsOwn(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada")
+	own := 1_200 // more than are looked at at once
+	var b client.Batch
+	for i := range own {
+		b.Put = append(b.Put, client.Item{Key: fmt.Appendf(nil, "x%04d", i), Value: []byte("1")})
+	}
+	for first := range 256 {
+		if first != 'x' {
+			b.Put = append(b.Put, client.Item{Key: []byte{byte(first), 0xff}, Value: []byte("1")})
+		}
+	}
+	if err := ada.store.Apply(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := ada.Logout(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	items, err := ada.store.Scan(nil, nil, client.MaxScan)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, it := range items {
+		if it.Key[0] != 'x' {
+			t.Errorf("%q is left", it.Key)
+		}
+	}
+	if len(items) != own {
+		t.Errorf("%d items are left, %d are the application's", len(items), own)
 	}
 }
 

@@ -394,7 +394,8 @@ var _ = map[byte]bool{
 	prefixAck: true, prefixNotice: true, prefixErrand: true, prefixRetries: true,
 	prefixTold: true, prefixOwed: true, prefixSession: true, prefixStatement: true,
 	prefixPreKey: true, prefixKyberUsed: true, prefixState: true, prefixUnwritten: true,
-	prefixUnmet: true, prefixOverlay: true, prefixExpiry: true, prefixErasure: true, prefixApplication: true,
+	prefixUnmet: true, prefixOverlay: true, prefixExpiry: true, prefixErasure: true,
+	prefixAsset: true, prefixUnused: true, prefixPicture: true, prefixApplication: true,
 }
 
 // Upload gives a file to the server.

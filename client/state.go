@@ -241,19 +241,21 @@ func (c *Client) wipe() error {
 	if err := c.commit(first); err != nil {
 		return err
 	}
-	for {
-		items, err := c.store.Scan(nil, nil, wipePage)
+	for from := []byte(nil); ; {
+		items, err := c.store.Scan(nil, from, wipePage)
 		if err != nil {
 			return storeError(err)
 		}
+		if len(items) == 0 {
+			return nil
+		}
 		b := &batch{}
 		for _, it := range items {
-			if it.Key[0] < prefixApplication { // which sorts last
-				b.delete(it.Key)
+			if it.Key[0] == prefixApplication {
+				from = []byte{prefixApplication + 1}
+				continue
 			}
-		}
-		if len(b.b.Delete) == 0 {
-			return nil
+			b.delete(it.Key)
 		}
 		if err := c.commit(b); err != nil {
 			return err
