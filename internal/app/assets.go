@@ -35,7 +35,7 @@ func openAssets(c config.Config, service string) (asset.Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the store of assets: %w", err)
 	}
-	if u.Scheme == "" {
+	if assetsOnDisk(c) {
 		return disk.Open(filepath.Join(c.DataDir, assetsDir, service))
 	}
 	authorities, err := tlsConfig(c)

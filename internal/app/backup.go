@@ -32,9 +32,12 @@ type manifest struct {
 	CreatedAt int64             `json:"created_at"`
 	Epoch     uint64            `json:"epoch"`
 	SHA256    map[string]string `json:"sha256"` // by file name, hexadecimal
+
+	// Assets tells whether the folder of assets is in the backup. Names in it hold the hashes of what they name.
+	Assets bool `json:"assets"`
 }
 
-// Backup copies the databases and the secrets into a new folder while the server runs or is stopped. It writes aside
+// Backup copies the databases, the assets on disk and the secrets into a new folder while the server runs or is stopped. It writes aside
 // and renames at the end, so that the folder is a whole backup or not there.
 func Backup(ctx context.Context, c config.Config, to string, out io.Writer) (err error) {
 	if err := onlySQLite(c, "copy it with pg_dump, and keep secrets.json of the data directory with the copy"); err != nil {
@@ -54,9 +57,16 @@ func Backup(ctx context.Context, c config.Config, to string, out io.Writer) (err
 	}()
 	m := manifest{
 		Format: backupFormat, Server: Version(), CreatedAt: time.Now().UnixMilli(), SHA256: map[string]string{},
+		Assets: assetsOnDisk(c),
 	}
 	for _, service := range databases {
 		if err := copyDatabase(ctx, c, service, aside, &m, out); err != nil {
+			return err
+		}
+	}
+	faults := 0
+	if m.Assets {
+		if faults, err = backupAssets(ctx, c, aside, out); err != nil {
 			return err
 		}
 	}
@@ -71,7 +81,21 @@ func Backup(ctx context.Context, c config.Config, to string, out io.Writer) (err
 		return fmt.Errorf("naming the backup: %w", err)
 	}
 	fmt.Fprintf(out, "The backup is in %s. It holds the server's secrets: keep it as safe as the server.\n", to)
-	return syncDir(filepath.Dir(to))
+	if !m.Assets {
+		fmt.Fprintf(out, "Assets are not in it: they are in %s. Copy them there.\n", c.AssetStore)
+	}
+	if err := syncDir(filepath.Dir(to)); err != nil {
+		return err
+	}
+	return assetsError(faults, to)
+}
+
+// assetsError is for a backup that is as whole as it can be.
+func assetsError(faults int, to string) error {
+	if faults == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d files of assets are damaged or missing on the server, so that %s does not hold them; all else is in it", faults, to)
 }
 
 func copyDatabase(ctx context.Context, c config.Config, service, to string, m *manifest, out io.Writer) (err error) {

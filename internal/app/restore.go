@@ -44,6 +44,9 @@ func Restore(ctx context.Context, c config.Config, from string, out io.Writer) (
 			return fmt.Errorf("the %s database: %w", service, err)
 		}
 	}
+	if err := restoreAssets(ctx, c, dir, from, m, out); err != nil {
+		return err
+	}
 	for _, service := range databases {
 		if err := os.Rename(dir.restoring(service), filepath.Join(dir.path, service+".db")); err != nil {
 			return fmt.Errorf("restoring: %w", err)

@@ -17,7 +17,7 @@ import (
 func Verify(ctx context.Context, c config.Config, out io.Writer) error {
 	var all []string
 	for _, service := range databases {
-		faults, err := verifyDatabase(ctx, c, service)
+		faults, err := verifyDatabase(ctx, c, service, out)
 		if err != nil {
 			return err
 		}
@@ -29,6 +29,9 @@ func Verify(ctx context.Context, c config.Config, out io.Writer) error {
 		}
 		all = append(all, faults...)
 	}
+	if !assetsOnDisk(c) {
+		fmt.Fprintf(out, "assets: in %s, not looked at\n", c.AssetStore)
+	}
 	return faultsError(all)
 }
 
@@ -39,7 +42,7 @@ func faultsError(faults []string) error {
 	return fmt.Errorf("%d faults in the data, the first: %s; restore a backup", len(faults), faults[0])
 }
 
-func verifyDatabase(ctx context.Context, c config.Config, service string) (faults []string, err error) {
+func verifyDatabase(ctx context.Context, c config.Config, service string, out io.Writer) (faults []string, err error) {
 	db, err := openExisting(ctx, c, service)
 	if err != nil {
 		return nil, err
@@ -50,11 +53,15 @@ func verifyDatabase(ctx context.Context, c config.Config, service string) (fault
 	}
 	switch service {
 	case "user":
-		return user.CheckAccounts(ctx, db)
+		faults, err = user.CheckAccounts(ctx, db)
 	case "chat":
-		return checkConversations(ctx, db)
+		faults, err = checkConversations(ctx, db)
 	}
-	return nil, nil
+	if err != nil || !hasAssets(service) || !assetsOnDisk(c) {
+		return faults, err
+	}
+	lost, err := checkAssets(ctx, c, service, db, out)
+	return append(faults, lost...), err
 }
 
 const (

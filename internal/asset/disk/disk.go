@@ -45,6 +45,9 @@ func Open(root string) (*Disk, error) {
 	return &Disk{root: root}, nil
 }
 
+// Existing is for reading a folder that is there or not; nothing is made.
+func Existing(root string) *Disk { return &Disk{root: root} }
+
 func (d *Disk) path(name string) (string, error) {
 	if err := asset.CheckName(name); err != nil {
 		return "", err
