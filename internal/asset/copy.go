@@ -61,6 +61,7 @@ func EachObject(ctx context.Context, db *sqldb.DB, fn func(Object) error) error 
 			if err := fn(Object{p}); err != nil {
 				return err
 			}
+			after = p
 		}
 		if len(parts) < objectPage {
 			return nil
@@ -75,7 +76,7 @@ func (o Object) Named(ctx context.Context, db *sqldb.DB) (bool, error) {
 	return n > 0, errs.Wrap("looking for an object", err)
 }
 
-const sqlMarkLost = `UPDATE asset SET changed_at = $2 WHERE id = $1 AND state <> 'gone'`
+const sqlMarkLost = `UPDATE asset SET state = 'gone', changed_at = $2 WHERE id = $1 AND state <> 'gone'`
 
 // Lose marks an asset as gone whose objects are not there. The upkeep of the server removes what is left of it.
 func Lose(ctx context.Context, db *sqldb.DB, id api.UploadID, now time.Time) error {
