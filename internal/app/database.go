@@ -31,7 +31,9 @@ func series(service string) map[string]fs.FS {
 	case "user":
 		return map[string]fs.FS{user.Series: user.Migrations, outbox.Series: outbox.Migrations}
 	case "notification":
-		return map[string]fs.FS{notification.Series: notification.Migrations, outbox.Series: outbox.Migrations}
+		return map[string]fs.FS{
+			notification.Series: notification.Migrations, outbox.Series: outbox.Migrations, asset.Series: asset.Migrations(),
+		}
 	}
 	return map[string]fs.FS{
 		chat.Series: chat.Migrations(), outbox.Series: outbox.Migrations, brokerlocal.Series: brokerlocal.Migrations,

@@ -54,6 +54,15 @@ func newMailer(c config.Config) (notification.Mailer, error) {
 	return nil, nil //nolint:nilnil // there is no mail
 }
 
+// newLogo is the picture of mails; nil when there is none.
+func newLogo(c config.Config) (*notification.Logo, error) {
+	l, err := c.Logo()
+	if err != nil || l == nil {
+		return nil, err
+	}
+	return &notification.Logo{Type: l.Type, Content: l.Content, Width: l.Width, Height: l.Height}, nil
+}
+
 // newFCM is the way to devices that take no Web Push; nil when there is none.
 func newFCM(c config.Config) (*notification.FCM, error) {
 	a, err := c.FCM()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sotto/api"
+	"sotto/internal/asset"
 	"sotto/internal/config"
 	"sotto/internal/limit"
 	"sotto/internal/notification"
@@ -50,8 +51,19 @@ func NotifyTest(ctx context.Context, c config.Config, name string, out io.Writer
 		}
 		secret = secrets.Notification
 	}
-	service, err := newNotification(c, secret, publicURL(c, c.Listen), notification.Config{
+	logo, err := newLogo(c)
+	if err != nil {
+		return err
+	}
+	var assets *asset.Store
+	if logo != nil {
+		if assets, err = newAssets(c, "notification", db, slog.New(slog.DiscardHandler)); err != nil {
+			return err
+		}
+	}
+	service, err := newNotification(c, secret, publicURL(c, targetServe.listen(c)), notification.Config{
 		DB: db, Now: time.Now, Rand: rand.Reader, Logger: slog.New(slog.DiscardHandler), Users: noUsers{},
+		Assets: assets, Logo: logo,
 		Hint:  func(context.Context, api.AccountID, []byte) error { return nil }, // the server is another process
 		Allow: func(context.Context, limit.Name, string) (time.Duration, bool, error) { return 0, true, nil },
 	})

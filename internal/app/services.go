@@ -13,6 +13,7 @@ import (
 
 	"sotto/api"
 	"sotto/e2ee"
+	"sotto/internal/asset"
 	"sotto/internal/chat"
 	"sotto/internal/config"
 	"sotto/internal/errs"
@@ -34,6 +35,7 @@ type services struct {
 	chat                           *chat.Service
 	user                           *user.Service
 	notification                   *notification.Service
+	logo                           *notification.Logo // of mails; nil for none
 
 	epoch       uint64 // read at the start; only a restore, for which every process is stopped, raises it
 	peers       peers
@@ -57,6 +59,11 @@ func newServices(
 			err = errors.Join(err, s.shared.close(), s.closeDatabases())
 		}
 	}()
+	if t.notification {
+		if s.logo, err = newLogo(c); err != nil {
+			return nil, err
+		}
+	}
 	secrets, err := s.openData(ctx, c, dir, logger)
 	if err != nil {
 		return nil, err
@@ -87,11 +94,22 @@ func newServices(
 		}
 	}
 	s.health.optional = s.shared.parts
-	if s.chat != nil {
-		store := &remembered{ask: s.chat.Assets.Backend.Check}
+	if assets := s.assets(); assets != nil {
+		store := &remembered{ask: assets.Backend.Check}
 		s.health.optional = append(s.health.optional, part{"asset store", store.check})
 	}
 	return s, s.start()
+}
+
+// assets is the store of one service here, which stands for that of the other: they have one backend. nil for none.
+func (s *services) assets() *asset.Store {
+	switch {
+	case s.chat != nil:
+		return s.chat.Assets
+	case s.notification != nil:
+		return s.notification.Assets
+	}
+	return nil
 }
 
 // openData opens the databases and finds the secrets. Secrets are made before the SQLite files, and never beside accounts
@@ -178,10 +196,13 @@ func (s *services) build(c config.Config, secrets *secrets, publicURL string, lo
 		}
 	}
 	if s.target.notification {
-		var err error
+		assets, err := newAssets(c, "notification", s.notificationDB, logger)
+		if err != nil {
+			return err
+		}
 		s.notification, err = newNotification(c, secrets.Notification, publicURL, notification.Config{
 			DB: s.notificationDB, Now: time.Now, Rand: rand.Reader, Logger: logger.With("service", "notification"),
-			Users: lateUsers{s}, Hint: s.shared.hints.Publish, Allow: s.shared.allow,
+			Users: lateUsers{s}, Hint: s.shared.hints.Publish, Allow: s.shared.allow, Assets: assets, Logo: s.logo,
 		})
 		return err
 	}

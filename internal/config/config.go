@@ -43,6 +43,7 @@ type Config struct {
 	SMTPFrom           string        `setting:"SOTTO_SMTP_FROM" aliases:"SMTP_FROM" name:"smtp-from" placeholder:"ADDRESS" help:"Sender of mail, whichever way it leaves, for example Sotto <no-reply@example.org>."`
 	MailAPIURL         string        `setting:"SOTTO_MAIL_API_URL" name:"mail-api-url" placeholder:"URL" help:"Mail provider that takes this server's mail over HTTP in the form of Brevo, instead of a mail server: https://api.brevo.com/v3/smtp/email."`
 	MailAPIKey         Secret        `setting:"SOTTO_MAIL_API_KEY" name:"mail-api-key" placeholder:"SECRET" help:"Its key."`
+	MailLogo           string        `setting:"SOTTO_MAIL_LOGO" name:"mail-logo" placeholder:"FILE" help:"Picture at the top of mails, a PNG, JPEG or WebP of at most 256 KiB and 1000 pixels a side. Everybody may read it, and whoever loads it shows this server that the mail was opened. Without it mails have none."`
 	Contact            string        `setting:"SOTTO_CONTACT" placeholder:"ADDRESS" help:"Your address for push services, for when this server misbehaves. Default: the public URL."`
 	PushLocal          bool          `setting:"SOTTO_PUSH_LOCAL" name:"push-local" help:"Let push messages go to private and loopback addresses and to http URLs, for a push service in your own network."`
 	FCMCredentials     Secret        `setting:"SOTTO_FCM_CREDENTIALS" name:"fcm-credentials" placeholder:"JSON" help:"Key of a service account of your Firebase project, as Firebase hands it out. With it apps of that project may take push messages through FCM."`

@@ -43,7 +43,7 @@ func LoadEnvironment(environ []string, envFile string) (Environment, error) {
 
 // readEnvFile understands NAME=value lines, comments and simple quotes, as container runtimes write them.
 func readEnvFile(path string, into map[string]string) error {
-	b, err := readBounded(path)
+	b, err := readBounded(path, maxFile)
 	if err != nil {
 		return fmt.Errorf("reading the env file: %w", err)
 	}
@@ -69,13 +69,13 @@ func unquote(s string) string {
 	return s
 }
 
-func readBounded(path string) (string, error) {
+func readBounded(path string, most int64) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", err
 	}
-	if info.Size() > maxFile {
-		return "", fmt.Errorf("%s has %d bytes, more than %d", path, info.Size(), maxFile)
+	if info.Size() > most {
+		return "", fmt.Errorf("%s has %d bytes, more than %d", path, info.Size(), most)
 	}
 	b, err := os.ReadFile(path)
 	return string(b), err
@@ -93,7 +93,7 @@ func resolve(raw map[string]string) (Environment, error) {
 				if given {
 					return nil, fmt.Errorf("both %s and %s%s are set; keep one", name, name, fileSuffix)
 				}
-				content, err := readBounded(path)
+				content, err := readBounded(path, maxFile)
 				if err != nil {
 					return nil, fmt.Errorf("%s%s: %w", name, fileSuffix, err)
 				}

@@ -13,6 +13,9 @@ import (
 // WorkOnce is one round of the worker.
 func (s *Service) WorkOnce(ctx context.Context) (int, error) { return s.workOnce(ctx) }
 
+// Publish is one try to publish the logo.
+func (s *Service) Publish(ctx context.Context) error { return s.publish(ctx) }
+
 // UnsubscribeLink is what mails to the account link to.
 var UnsubscribeLink = (*Service).unsubscribeLink
 

@@ -73,15 +73,13 @@ func (s *Service) sendMail(ctx context.Context, j job) error {
 	if to.Address == "" || !set.Channels.Mail {
 		return nil
 	}
-	m, err := s.compose(j, to, set)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrGiveUp, err)
+	link := s.PublicURL + "/"
+	if j.notification.Kind == api.NotifyMessages {
+		link = s.PublicURL + "/c/" // the conversations
 	}
-	if err := s.Mailer.Send(ctx, m); err != nil {
-		return err
-	}
-	s.Mailed.Add(1)
-	return nil
+	w := words{Name: to.Username, Host: s.host(), Count: j.notification.Count, Time: shownTime(j.notification.At, set)}
+	m := Mail{To: to.Address, MessageID: s.messageID(j), Unsubscribe: s.unsubscribeLink(j.account)}
+	return s.write(ctx, m, set.Language, j.notification.Kind, w, link)
 }
 
 // The jobs of mails with a code. They are no notifications: nobody else hears of them.
@@ -113,9 +111,13 @@ func (s *Service) sendReset(ctx context.Context, j job, to api.Recipient, set ap
 	return s.write(ctx, Mail{To: to.Address, MessageID: s.messageID(j)}, set.Language, kindReset, w, s.PublicURL+"/restore#"+to.Reset)
 }
 
-// write composes a mail that somebody asked for at this moment, and sends it.
+// write composes a mail and sends it.
 func (s *Service) write(ctx context.Context, m Mail, language string, kind api.NotificationKind, w words, link string) error {
-	if err := m.write(language, string(kind), w, link); err != nil {
+	logo, err := s.shownLogo(ctx)
+	if err != nil {
+		return err
+	}
+	if err := m.write(language, string(kind), w, link, logo); err != nil {
 		return fmt.Errorf("%w: %w", ErrGiveUp, err)
 	}
 	if err := s.Mailer.Send(ctx, m); err != nil {
@@ -132,20 +134,6 @@ func shownTime(at int64, set api.NotificationSettings) string {
 		zone = time.UTC
 	}
 	return time.UnixMilli(at).In(zone).Format("2006-01-02 15:04 MST")
-}
-
-// compose writes a mail.
-func (s *Service) compose(j job, to api.Recipient, set api.NotificationSettings) (Mail, error) {
-	words := words{
-		Name: to.Username, Host: s.host(), Count: j.notification.Count, Time: shownTime(j.notification.At, set),
-	}
-	m := Mail{To: to.Address, MessageID: s.messageID(j), Unsubscribe: s.unsubscribeLink(j.account)}
-	link := s.PublicURL + "/"
-	if j.notification.Kind == api.NotifyMessages {
-		link = s.PublicURL + "/c/" // the conversations
-	}
-	err := m.write(set.Language, string(j.notification.Kind), words, link)
-	return m, err
 }
 
 // messageID is the same for every try of a job, so that a mail that left twice is shown once.

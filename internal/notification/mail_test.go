@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -24,6 +25,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"sotto/api"
 	"sotto/internal/event"
@@ -132,8 +136,33 @@ func TestQuietMailWaits(t *testing.T) {
 }
 
 // TestMailSaysLittle: one mail of every kind in every language, with everything a mail needs and nothing it must not say.
+// The only thing that one loads is the logo, where there is one; nothing else is changed by it.
 func TestMailSaysLittle(t *testing.T) {
+	plain := mailsOfEveryKind(t, nil)
+	logo := &notification.Logo{Type: "image/png", Content: []byte("a picture"), Width: 300, Height: 100}
+	picture := fmt.Sprintf(`<p style="margin:0 0 20px"><img src="https://chat.example.org/api/notifications/images/%x" `+
+		`alt="chat.example.org" width="192" height="64" style="display:block;border:0"></p>`+"\n", sha256.Sum256(logo.Content))
+	with := mailsOfEveryKind(t, logo)
+	for i, html := range with {
+		if with[i] = strings.Replace(html, picture, "", 1); with[i] == html {
+			t.Errorf("no logo:\n%s", html)
+		}
+	}
+	if d := cmp.Diff(plain, with, cmpopts.SortSlices(strings.Compare)); d != "" {
+		t.Errorf("with a logo:\n%s", d)
+	}
+}
+
+// mailsOfEveryKind looks at the mails and returns their HTML, in any order.
+func mailsOfEveryKind(t *testing.T, logo *notification.Logo) (htmls []string) {
+	t.Helper()
 	w, mails, _, a := connected(t)
+	if w.Logo = logo; logo != nil {
+		w.Service = w.another(func(*notification.Config) {})
+		if err := w.Publish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	kinds := []api.NotificationKind{
 		api.NotifyWelcome, api.NotifySignedIn, api.NotifyDeviceAdded, api.NotifyDeviceRemoved, api.NotifyPasswordChanged,
 		api.NotifyRecovered, api.NotifyReset, "a kind of a later version",
@@ -172,12 +201,14 @@ func TestMailSaysLittle(t *testing.T) {
 			t.Errorf("no link:\n%s", text)
 		case !strings.Contains(text, "ada"):
 			t.Errorf("nobody is greeted:\n%s", text)
-		case strings.Contains(html, "<img") || strings.Contains(html, "http://"):
+		case strings.Contains(html, "<img") && logo == nil || strings.Contains(html, "http://"):
 			t.Errorf("a mail loads something:\n%s", html)
 		case m.Header.Get("Auto-Submitted") != "auto-generated" || m.Header.Get("Date") == "":
 			t.Errorf("%v", m.Header)
 		}
+		htmls = append(htmls, strings.ReplaceAll(html, "\r\n", "\n"))
 	}
+	return htmls
 }
 
 // TestPhrasesAreComplete: every language has the same sentences with the same fillings.

@@ -19,6 +19,7 @@ const (
 	limitWrite       limit.Name = "notification.write"
 	limitSubscribe   limit.Name = "notification.subscribe"
 	limitUnsubscribe limit.Name = "notification.unsubscribe"
+	limitImage       limit.Name = "notification.image" // mail providers load for many readers from one address
 )
 
 // Rates are the limits of this service.
@@ -28,6 +29,7 @@ func Rates() map[limit.Name]limit.Rate {
 		limitWrite:       {Count: 10, Per: time.Second, Burst: 600},
 		limitSubscribe:   {Count: 120, Per: time.Hour, Burst: 60},
 		limitUnsubscribe: {Count: 120, Per: time.Hour, Burst: 30},
+		limitImage:       {Count: 20, Per: time.Second, Burst: 600},
 	}
 }
 
@@ -50,6 +52,7 @@ func (s *Service) Routes() []httpx.Route {
 		{Method: http.MethodDelete, Pattern: "/api/notifications/push", Limit: limitSubscribe, Handle: s.handleUnsubscribePush},
 		{Method: get, Pattern: "/api/notifications/unsubscribe", Role: httpx.Public, Limit: limitUnsubscribe, Handle: s.handleUnsubscribe},
 		{Method: post, Pattern: "/api/notifications/unsubscribe", Role: httpx.Public, Limit: limitUnsubscribe, Handle: s.handleUnsubscribe},
+		{Method: get, Pattern: "/api/notifications/images/{sha256}", Role: httpx.Public, Limit: limitImage, Handle: s.handleImage},
 	}
 }
 

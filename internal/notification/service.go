@@ -11,6 +11,7 @@ package notification
 import (
 	"context"
 	"crypto/ecdh"
+	"crypto/sha256"
 	"embed"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"sotto/api"
+	"sotto/internal/asset"
 	"sotto/internal/errs"
 	"sotto/internal/event"
 	"sotto/internal/limit"
@@ -28,7 +30,7 @@ import (
 	"sotto/internal/token"
 )
 
-// Series is the name of Migrations in sqldb.DB.Migrate. The database also needs the series of package outbox.
+// Series is the name of Migrations in sqldb.DB.Migrate. The database also needs the series of outbox and asset.
 const Series = "notification"
 
 // Migrations make the tables of this service.
@@ -75,6 +77,9 @@ type Config struct {
 	FCM       *FCM   // nil: devices push by Web Push only
 	PublicURL string // that mails and pages link to, without a slash at the end
 
+	Assets *asset.Store // over the same database; nil where no route is served and there is no logo
+	Logo   *Logo        // nil: mails have no picture
+
 	VAPID   *ecdh.PrivateKey // P-256; names this server to push services
 	Contact string           // of the operator, for push services: mailto: or https: URL
 	// LinkKey makes unsubscribe links and topics of push messages. 32 bytes, the same on every replica and in backups.
@@ -91,7 +96,8 @@ type Service struct {
 	Config
 	verifier *token.Verifier
 	push     *pusher
-	wake     chan struct{} // a job may be due
+	logoSum  [sha256.Size]byte // of the logo; its name
+	wake     chan struct{}     // a job may be due
 
 	signInRefused atomic.Bool // of FCM, and the log says so
 
@@ -107,6 +113,9 @@ func New(c Config) (*Service, error) {
 		return nil, fmt.Errorf("the key of unsubscribe links has %d bytes instead of %d", len(c.LinkKey), linkKeySize)
 	}
 	s := &Service{Config: c, wake: make(chan struct{}, 1)}
+	if c.Logo != nil {
+		s.logoSum = sha256.Sum256(c.Logo.Content)
+	}
 	keys := token.NewKeyCache(func(ctx context.Context) ([]token.PublicKey, error) { return s.Users.PublicKeys(ctx) }, c.Now)
 	s.verifier = token.NewVerifier(keys.Get, c.Now)
 	var err error
@@ -116,8 +125,12 @@ func New(c Config) (*Service, error) {
 
 // Run sends what is due and tidies up until ctx ends. What was being sent then is finished or tried again later.
 func (s *Service) Run(ctx context.Context) {
+	parts := []func(context.Context){s.work, s.upkeep, s.Assets.Run}
+	if s.Logo != nil && s.publish(ctx) != nil {
+		parts = append(parts, s.publishLater)
+	}
 	var wg sync.WaitGroup
-	for _, part := range []func(context.Context){s.work, s.upkeep} {
+	for _, part := range parts {
 		wg.Go(func() { part(ctx) })
 	}
 	wg.Wait()

@@ -47,13 +47,20 @@ func (s *Service) tryMail(ctx context.Context, to api.Recipient) Outcome {
 		var random [16]byte
 		_, o.Err = s.Rand.Read(random[:])
 		m := Mail{To: to.Address, MessageID: fmt.Sprintf("%x@%s", random, s.host())}
+		var logo *shownLogo
 		if o.Err == nil {
-			o.Err = m.write(defaults().Language, string(NotifyTest), words{Name: to.Username, Host: s.host()}, s.PublicURL+"/")
+			logo, o.Err = s.shownLogo(ctx)
+		}
+		if o.Err == nil {
+			o.Err = m.write(defaults().Language, string(NotifyTest), words{Name: to.Username, Host: s.host()}, s.PublicURL+"/", logo)
 		}
 		if o.Err == nil {
 			o.Err = s.Mailer.Send(ctx, m)
 		}
 		o.Detail = "handed on for " + masked(to.Address)
+		if s.Logo != nil && logo == nil {
+			o.Detail += ", without the picture of SOTTO_MAIL_LOGO: no server has published it yet"
+		}
 	}
 	return o
 }

@@ -50,10 +50,12 @@ func say(all map[string]string, key string, w words) (string, error) {
 // layout is what the templates of mail are filled with.
 type layout struct {
 	Language, Dir, Subject, Hello, Text, Open, Link, Why, Unsubscribe, UnsubscribeText string
+
+	Logo *shownLogo // nil: none
 }
 
 // write makes subject, text and HTML of one kind of mail. A kind without words of its own gets general ones.
-func (m *Mail) write(language, kind string, w words, link string) error {
+func (m *Mail) write(language, kind string, w words, link string, logo *shownLogo) error {
 	all, err := phrases(language)
 	if err != nil {
 		return err
@@ -61,7 +63,7 @@ func (m *Mail) write(language, kind string, w words, link string) error {
 	if all[kind+"_subject"] == "" {
 		kind = "other"
 	}
-	l := layout{Language: language, Dir: all["dir"], Link: link, Unsubscribe: m.Unsubscribe}
+	l := layout{Language: language, Dir: all["dir"], Link: link, Unsubscribe: m.Unsubscribe, Logo: logo}
 	for key, into := range map[string]*string{
 		kind + "_subject": &l.Subject, kind + "_text": &l.Text, "hello": &l.Hello, "open": &l.Open, "why": &l.Why,
 		"unsubscribe": &l.UnsubscribeText,

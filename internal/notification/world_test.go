@@ -4,13 +4,17 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"sotto/api"
+	"sotto/internal/asset"
+	"sotto/internal/asset/disk"
 	"sotto/internal/event"
 	"sotto/internal/limit"
 	"sotto/internal/notification"
@@ -25,6 +29,7 @@ type world struct {
 	t testing.TB
 	*notification.Service
 	db     *sqldb.DB
+	store  *store
 	signer *token.Signer
 	logs   strings.Builder
 
@@ -77,8 +82,13 @@ func newWorldWith(t testing.TB, mailer notification.Mailer, local bool) *world {
 	w := &world{t: t, now: start, address: map[api.AccountID]string{}}
 	w.db = sqldbtest.Open(t,
 		sqldbtest.Series{Name: notification.Series, Files: notification.Migrations},
-		sqldbtest.Series{Name: outbox.Series, Files: outbox.Migrations})
-	var err error
+		sqldbtest.Series{Name: outbox.Series, Files: outbox.Migrations},
+		sqldbtest.Series{Name: asset.Series, Files: asset.Migrations()})
+	files, err := disk.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.store = &store{Backend: files}
 	if w.signer, err = token.NewSigner([]byte(strings.Repeat("secret", 6)), w.clock); err != nil {
 		t.Fatal(err)
 	}
@@ -86,8 +96,10 @@ func newWorldWith(t testing.TB, mailer notification.Mailer, local bool) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	logger := slog.New(slog.NewTextHandler(&w.logs, nil))
 	w.Service, err = notification.New(notification.Config{
-		DB: w.db, Now: w.clock, Rand: rand.Reader, Logger: slog.New(slog.NewTextHandler(&w.logs, nil)), Users: w,
+		DB: w.db, Now: w.clock, Rand: rand.Reader, Logger: logger, Users: w,
+		Assets: &asset.Store{DB: w.db, Backend: w.store, Now: w.clock, Rand: rand.Reader, Logger: logger, Quota: 1 << 20},
 		Hint: func(_ context.Context, _ api.AccountID, payload []byte) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -102,6 +114,31 @@ func newWorldWith(t testing.TB, mailer notification.Mailer, local bool) *world {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// store is a backend of assets that may be away.
+type store struct {
+	asset.Backend
+	away atomic.Bool
+}
+
+func (s *store) Put(ctx context.Context, name string, content []byte) error {
+	if s.away.Load() {
+		return errors.New("the store is away")
+	}
+	return s.Backend.Put(ctx, name, content)
+}
+
+// another is a replica of the world's service over the same database, or the service after a start with other settings.
+func (w *world) another(change func(*notification.Config)) *notification.Service {
+	w.t.Helper()
+	c := w.Config
+	change(&c)
+	s, err := notification.New(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
 }
 
 // newActor is a device of a new account with an address.

@@ -39,8 +39,12 @@ type Proxy struct {
 	lose     func(*http.Request) bool
 }
 
-// pages lets the validator, whose decoders are global, take pages as text.
-var pages = sync.OnceFunc(func() { openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.FileBodyDecoder) })
+// pages lets the validator, whose decoders are global, take pages and pictures as they are.
+var pages = sync.OnceFunc(func() {
+	for _, typ := range []string{"text/html", "image/png"} {
+		openapi3filter.RegisterBodyDecoder(typ, openapi3filter.FileBodyDecoder)
+	}
+})
 
 // New starts a proxy to target, which may not be up yet.
 func New(target string) (*Proxy, error) {

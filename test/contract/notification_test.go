@@ -1,14 +1,20 @@
 package contract_test
 
 import (
+	"bytes"
 	"crypto/ecdh"
 	"crypto/rand"
 	"fmt"
+	"image"
+	"image/png"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
+	"testing"
 	"time"
 
 	"sotto/api"
@@ -78,8 +84,8 @@ func (s *script) notifications(d *rest.Device) {
 }
 
 // email confirms an address with the code from the mail, unsubscribes through the link in the next one, and takes the
-// address away.
-func (s *script) email(d *rest.Device, mails *notificationtest.MailServer) {
+// address away. It returns that next mail.
+func (s *script) email(d *rest.Device, mails *notificationtest.MailServer) (changed string) {
 	token, p := d.Login.Token, d.Owner
 	s.Call(s, http.MethodPost, "/api/user/email/start", token, api.EmailStartRequest{Address: "bob@example.org", Proof: p.Auth}, nil)
 	body := func(i int) (text string) {
@@ -92,7 +98,8 @@ func (s *script) email(d *rest.Device, mails *notificationtest.MailServer) {
 	}
 	code := regexp.MustCompile(`\b[0-9]{8}\b`).FindString(body(0))
 	s.Call(s, http.MethodPut, "/api/user/email", token, p.Email(s, code), nil)
-	link := regexp.MustCompile(`/api/notifications/unsubscribe\?t=[\w-]+`).FindString(body(1)) // the address was changed
+	changed = body(1) // the address
+	link := regexp.MustCompile(`/api/notifications/unsubscribe\?t=[\w-]+`).FindString(changed)
 	u, err := url.Parse(link)
 	if err != nil || link == "" {
 		s.Fatalf("no link, %v", err)
@@ -106,6 +113,42 @@ func (s *script) email(d *rest.Device, mails *notificationtest.MailServer) {
 		s.Errorf("no link in %s", body(2))
 	}
 	s.Call(s, http.MethodPost, "/api/user/email/remove", token, p.EmailRemoval(s), nil)
+	return changed
+}
+
+// aLogo is a file for SOTTO_MAIL_LOGO.
+func aLogo(t *testing.T) (path string, content []byte) {
+	t.Helper()
+	var b bytes.Buffer
+	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 40, 20))); err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(t.TempDir(), "logo.png")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path, b.Bytes()
+}
+
+// image is what a mail shows.
+func (s *script) image(mail string, content []byte) {
+	s.Helper()
+	path := regexp.MustCompile(`/api/notifications/images/[0-9a-f]{64}`).FindString(mail)
+	get := rest.Request{Method: http.MethodGet, Path: path}
+	if got := s.Do(s, get); got.Status != http.StatusOK || !bytes.Equal(got.Body, content) || got.Header.Get("Content-Type") != "image/png" {
+		s.Errorf("%q: %d, %d bytes, %v", path, got.Status, len(got.Body), got.Header)
+	}
+	get.Header = http.Header{"Range": {"bytes=1-3"}}
+	if got := s.Do(s, get); got.Status != http.StatusPartialContent || string(got.Body) != "PNG" {
+		s.Errorf("%d, %q", got.Status, got.Body)
+	}
+	get.Header = http.Header{"Range": {"bytes=200000-"}}
+	s.do(api.CodeInvalid, get)
+	get.Header = http.Header{"If-None-Match": {`"` + path[len(path)-64:] + `"`}}
+	if got := s.Do(s, get); got.Status != http.StatusNotModified {
+		s.Errorf("%d", got.Status)
+	}
+	s.refused(api.CodeNotFound, http.MethodGet, path[:len(path)-64]+strings.Repeat("0", 64), "", nil)
 }
 
 // page asks for what is made for people.

@@ -37,7 +37,8 @@ var needOperator = []string{"resetStart", "reset", "restoredStart", "restoredDev
 // TestParity: everything can be done over plain REST, and the contract tells the truth about every answer on the way.
 func TestParity(t *testing.T) {
 	mails := notificationtest.NewMailServer(t, notificationtest.MailOptions{})
-	proxy := start(t, "SOTTO_SMTP_HOST="+mails.Host, fmt.Sprintf("SOTTO_SMTP_PORT=%d", mails.Port), "SOTTO_SMTP_TLS=none",
+	logo, picture := aLogo(t)
+	proxy := start(t, "SOTTO_MAIL_LOGO="+logo, "SOTTO_SMTP_HOST="+mails.Host, fmt.Sprintf("SOTTO_SMTP_PORT=%d", mails.Port), "SOTTO_SMTP_TLS=none",
 		"SOTTO_SMTP_FROM=sotto@example.org", "SOTTO_ASSET_QUOTA=16777216",
 		"SOTTO_FCM_CREDENTIALS="+notificationtest.FCMCredentials("http://127.0.0.1:1/token"))
 	s := &script{T: t, Server: &rest.Server{URL: proxy.URL}, codes: map[string]bool{}}
@@ -53,7 +54,7 @@ func TestParity(t *testing.T) {
 	s.recovery()
 	s.notifications(bob)
 	s.assets(alice, bob)
-	s.email(bob, mails)
+	s.image(s.email(bob, mails), picture)
 	s.limits(bob)
 	s.Call(t, http.MethodPost, "/api/user/logout", second.Login.Token, nil, nil)
 	s.refused(api.CodeUnauthenticated, http.MethodGet, "/api/user/me", second.Login.Token, nil)

@@ -62,7 +62,11 @@ func up(data string) (err error) {
 	if err := testenv.Build(binaries, "sottod"); err != nil {
 		return err
 	}
-	if process, err = testenv.NewServe(binaries, data, "SOTTO_TRUSTED_PROXIES=127.0.0.1/32",
+	picture := filepath.Join(filepath.Dir(data), "logo.png")
+	if err := os.WriteFile(picture, logo, 0o600); err != nil {
+		return err
+	}
+	if process, err = testenv.NewServe(binaries, data, "SOTTO_TRUSTED_PROXIES=127.0.0.1/32", "SOTTO_MAIL_LOGO="+picture,
 		"SOTTO_FCM_CREDENTIALS="+notificationtest.FCMCredentials("http://127.0.0.1:1/token")); err != nil {
 		return err
 	}

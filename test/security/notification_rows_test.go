@@ -1,6 +1,7 @@
 package security_test
 
 import (
+	"bytes"
 	"crypto/ecdh"
 	"crypto/hkdf"
 	"crypto/hmac"
@@ -8,6 +9,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"image"
+	"image/png"
 	"net/http"
 	"testing"
 	"time"
@@ -69,6 +72,7 @@ func (c *cast) notificationRows() []row {
 	rows = append(rows,
 		row{"unsubscribePage", "", call(get, "/unsubscribe?t="+link, nil), everyone(ok)},
 		row{"unsubscribe", "", call(post, "/unsubscribe?t="+link, nil), everyone(ok)})
+	rows = append(rows, c.imageRows()...)
 	for object, id := range map[string]api.ConversationID{"own": c.ours, "foreign": c.theirs, "random": c.randomConversation} {
 		path := "/settings/" + id.String()
 		rows = append(rows,
@@ -77,6 +81,36 @@ func (c *cast) notificationRows() []row {
 			row{"deleteConversationNotifications", object, call(del, path, nil), withDevice(done, done, done)})
 	}
 	return rows
+}
+
+// logo is the picture that the server shows in mails.
+var logo = func() []byte {
+	var b bytes.Buffer
+	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 40, 20))); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}()
+
+// imageRows: everybody reads what the operator published, and nobody what an account uploaded, sealed or begun.
+func (c *cast) imageRows() []row {
+	get := func(content []byte) func(*role) rest.Request {
+		path := fmt.Sprintf("/api/notifications/images/%x", sha256.Sum256(content))
+		return func(*role) rest.Request { return rest.Request{Method: http.MethodGet, Path: path} }
+	}
+	known := get(logo)
+	for deadline := time.Now().Add(30 * time.Second); server.Do(c.t, known(nil)).Status != http.StatusOK; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			c.t.Fatal("the logo was not published")
+		}
+	}
+	sealed := freshContent(10)
+	store(c.t, c.carol, sealed)
+	return []row{
+		{"mailImage", "published", known, everyone(ok)},
+		{"mailImage", "foreign", get(sealed), everyone(notFound)},
+		{"mailImage", "random", get(freshContent(10)), everyone(notFound)},
+	}
 }
 
 // welcomed waits for the notification that every new account gets.
