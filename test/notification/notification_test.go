@@ -366,6 +366,9 @@ func TestCommands(t *testing.T) {
 	if n := len(w.to(ada.address)); n != ada.setUp+1 {
 		t.Errorf("%d mails", n)
 	}
+	if body, err := io.ReadAll(w.to(ada.address)[ada.setUp].Body); err != nil || !strings.Contains(string(body), "http://127.0.0.1:8080/") {
+		t.Errorf("the link of a server without a public URL: %v\n%s", err, body)
+	}
 	if pushed(t, ada)["test"] == nil || w.listed(ada)["test"] != 1 {
 		t.Errorf("%v, %v", pushed(t, ada), w.listed(ada))
 	}
@@ -388,7 +391,11 @@ func TestCommands(t *testing.T) {
 	w.mails.Refuse(func(string, int) error { return notificationtest.Greylisted })
 	w.up()
 	w.eventually("the list", func() bool { return w.listed(ada)["k2"] == 1 })
-	if out, err = w.process.Command(ctx, "purge-queue", "notifications"); err == nil || !strings.Contains(out, "Nothing was dropped") {
+	w.eventually("the end of the pushes to a device that is gone", func() bool {
+		out, err = w.process.Command(ctx, "purge-queue", "notifications")
+		return strings.Contains(out, "notifications holds 3 entries")
+	})
+	if err == nil || !strings.Contains(out, "Nothing was dropped") {
 		t.Errorf("without an answer: %v\n%s", err, out)
 	}
 	if out, err = w.process.Command(ctx, "purge-queue", "notifications", "--yes"); err != nil || !strings.Contains(out, "Dropped 3 entries") {
