@@ -94,7 +94,7 @@ func TestOddLogosAreRefusedWithASentence(t *testing.T) {
 		"WebP cut":         {webp(t, vp8)[:40], "damaged"},
 		"WebP no picture":  {webp(t, strings.Replace(vp8x, "VlA4WA", "VlA4Wg", 1), vp8), "damaged"},
 		"WebP wide":        {string(wide), "5000 × 4 pixels"},
-		"WebP header only": {"RIFF\x0c\x00\x00\x00WEBPVP8 ", "damaged"},
+		"WebP header only": {"RIFF\x08\x00\x00\x00WEBPVP8 ", "damaged"},
 	} {
 		conf := config.Config{MailLogo: write(t, c.content)}
 		l, err := conf.Logo()
