@@ -95,29 +95,49 @@ func TestImages(t *testing.T) {
 	}
 }
 
+// runs lets the service do everything by itself until stop.
+func (w *world) runs() (stop func()) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { w.Run(ctx) })
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+func (w *world) eventually(done func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatal("that did not come")
+		}
+	}
+}
+
+// TestFirstMailsWait until the picture is published that was named for this start.
+func TestFirstMailsWait(t *testing.T) {
+	w, mails, _, a := connected(t)
+	w.Service = w.another(func(c *notification.Config) { c.Logo = newLogo(10, 10) })
+	w.happens(w.event(event.AccountNotice, a.Account, event.Notice{Kind: api.NotifySignedIn}))
+	defer w.runs()()
+	w.eventually(func() bool { return len(mails.Mails()) > 0 })
+	if _, _, html := parts(t, mails.Mails()[0]); !strings.Contains(html, "<img") {
+		t.Errorf("no picture:\n%s", html)
+	}
+}
+
 // TestStoreIsAwayAtTheStart: mails leave without the picture, and show it once the store is back.
 func TestStoreIsAwayAtTheStart(t *testing.T) {
 	w, mails, _, a := connected(t)
 	w.Service = w.another(func(c *notification.Config) { c.Logo = newLogo(10, 10) })
 	w.store.away.Store(true)
-	ctx, cancel := context.WithCancel(t.Context())
-	var running sync.WaitGroup
-	running.Go(func() { w.Run(ctx) })
-	defer running.Wait()
-	defer cancel()
-	eventually := func(done func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(60 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatal("that did not come")
-			}
-		}
-	}
+	defer w.runs()()
 	told := 0
 	shown := func() bool {
 		w.happens(w.event(event.AccountNotice, a.Account, event.Notice{Kind: api.NotifySignedIn}))
 		told++
-		eventually(func() bool { return len(mails.Mails()) == told })
+		w.eventually(func() bool { return len(mails.Mails()) == told })
 		_, _, html := parts(t, mails.Mails()[told-1])
 		return strings.Contains(html, "<img")
 	}
@@ -125,7 +145,7 @@ func TestStoreIsAwayAtTheStart(t *testing.T) {
 		t.Error("a picture is shown that there is not")
 	}
 	w.store.away.Store(false)
-	eventually(func() bool {
+	w.eventually(func() bool {
 		return get(t, handler(t, w), http.MethodGet, imageAt(w.Logo.Content)).Code == http.StatusOK
 	})
 	if !shown() {
