@@ -2,6 +2,7 @@ package notification_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -104,12 +105,16 @@ func TestLogo(t *testing.T) {
 			urls = append(urls[:i], w.picture(m))
 		}
 	}
-	restart()
-	for i, url := range urls {
-		if got, typ := w.load(url); !bytes.Equal(got, contents[i]) || typ != "image/png" || urls[0] == urls[1] {
-			t.Errorf("%s: %d bytes, %s", url, len(got), typ)
+	readable := func(when string) {
+		t.Helper()
+		for i, url := range urls {
+			if got, typ := w.load(url); !bytes.Equal(got, contents[i]) || typ != "image/png" || urls[0] == urls[1] {
+				t.Errorf("%s: %s: %d bytes, %s", when, url, len(got), typ)
+			}
 		}
 	}
+	restart()
+	readable("without a logo")
 	w.newPerson("three")
 	if url := w.picture(w.to("three@example.org")[1]); url != "" {
 		t.Errorf("taken away: %s", url)
@@ -117,6 +122,15 @@ func TestLogo(t *testing.T) {
 	if lines := w.health(w.URL); strings.Count(lines, "asset store: ok") != 1 {
 		t.Error(lines)
 	}
+
+	backup := filepath.Join(t.TempDir(), "backup")
+	err := errors.Join(w.process.Backup(t.Context(), backup), w.process.Stop(),
+		w.process.RestoreTo(t.Context(), backup, filepath.Join(t.TempDir(), "restored")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.up()
+	readable("restored")
 }
 
 // TestLogoTried: the operator sees what people will get, also that it is not there yet, and what is no picture keeps the
