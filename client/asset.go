@@ -31,6 +31,9 @@ const (
 
 const pathAssets = "/api/chat/assets"
 
+// assetPath is where the server shows the asset of that hash.
+func assetPath(hash []byte) string { return pathAssets + "/" + hex.EncodeToString(hash) }
+
 // pendingAsset is what the store keeps of an upload.
 type pendingAsset struct {
 	Key   []byte `json:"key"`
@@ -149,7 +152,7 @@ func (c *Client) download(ctx context.Context, a e2ee.Attachment, limit uint64) 
 		for at := int64(len(sealed)); at < int64(a.Size); at = int64(len(sealed)) {
 			var piece octets
 			want := span{at, min(at+assetSpan, int64(a.Size))}
-			if err := c.call(ctx, "GET", pathAssets+"/"+hex.EncodeToString(a.Hash[:]), want, &piece); err != nil {
+			if err := c.call(ctx, "GET", assetPath(a.Hash[:]), want, &piece); err != nil {
 				return at, err
 			}
 			if len(piece) != int(want.to-want.from) {
@@ -175,7 +178,7 @@ var errOtherAsset = fail(CodeAsset, "The server does not show the file that was 
 func (c *Client) tidyAssets(ctx context.Context) error {
 	old, err := c.unusedAssets()
 	for i := 0; i < len(old) && err == nil; i++ {
-		err = c.call(ctx, "DELETE", pathAssets+"/"+hex.EncodeToString(old[i].asset), nil, nil)
+		err = c.call(ctx, "DELETE", assetPath(old[i].asset), nil, nil)
 		if err == nil {
 			err = c.forgetAsset(old[i])
 		}

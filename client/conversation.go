@@ -21,7 +21,7 @@ type Conversation struct {
 	PeerRead Position      // up to where Peer has read; zero for nothing, or when nothing is told
 	Settings ConversationSettings
 	Expiry   uint32  // seconds after which its messages are erased; 0 for never
-	Profile  Profile // what Peer shows; empty for nothing
+	Profile  Profile // what Peer shows; empty for nothing. A picture is named only while State is accepted
 }
 
 // conversation is what the store keeps of one.
@@ -147,7 +147,7 @@ func (c *Client) view(v conversation) (Conversation, error) {
 	if err != nil {
 		return out, err
 	}
-	out.Profile = shown.profile()
+	out.Profile = v.shows(shown).profile()
 	out.Settings, err = c.conversationSettings(v.ID)
 	return out, err
 }

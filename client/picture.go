@@ -135,9 +135,11 @@ func (c *Client) replacedProfile(b *batch, old, next fact) error {
 }
 
 // Picture returns the picture that an account shows, the own one or a peer's, a JPEG or PNG within the bounds above. It is
-// kept in the store, and read from the server when it is not there yet.
+// kept in the store, and read from the server when it is not there yet. A stranger's is not read before their message
+// request is accepted, and a blocked account's neither: it would tell the server that the request was looked at, and put on
+// the screen what nobody asked for.
 //
-// Errors: api.CodeNotFound when there is none, or none any more; CodeAsset, CodeNetwork.
+// Errors: api.CodeNotFound when there is none, none any more, or none that may be read; CodeAsset, CodeNetwork.
 func (c *Client) Picture(ctx context.Context, account api.AccountID) ([]byte, error) {
 	a, image, err := c.keptPicture(account)
 	if err != nil || image != nil {
@@ -156,13 +158,24 @@ func (c *Client) Picture(ctx context.Context, account api.AccountID) ([]byte, er
 	return image, c.commit(b)
 }
 
-// keptPicture returns the pointer of a picture, and the picture if the store has it.
+// keptPicture returns the pointer of a picture that may be read, and the picture if the store has it.
 func (c *Client) keptPicture(account api.AccountID) (a e2ee.Attachment, image []byte, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p, _, err := c.profileOf(account)
 	if err != nil {
 		return a, nil, err
+	}
+	me, err := c.device()
+	if err != nil {
+		return a, nil, err
+	}
+	if account != me.Account {
+		v, _, err := get[conversation](c, keyConversation(e2ee.DirectConversation(me.Account, account)))
+		if err != nil {
+			return a, nil, err
+		}
+		p = v.shows(p)
 	}
 	if a, err = p.Picture.attachment(); err != nil {
 		return a, nil, err

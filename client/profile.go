@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"slices"
+	"unicode/utf8"
 
 	"sotto/api"
 	"sotto/e2ee"
@@ -49,6 +50,14 @@ func (c *Client) profileOf(a api.AccountID) (p storedProfile, version uint64, er
 	return p, r[0], err
 }
 
+// shows is what is shown of the peer's profile: attachments are not read before a message request is accepted.
+func (v conversation) shows(p storedProfile) storedProfile {
+	if v.State != api.MemberAccepted {
+		p.Picture = nil
+	}
+	return p
+}
+
 // Profile returns the own profile; empty when there is none.
 func (c *Client) Profile() (Profile, error) {
 	c.mu.Lock()
@@ -63,8 +72,8 @@ func (c *Client) Profile() (Profile, error) {
 
 // SetProfile changes display name and status; the picture stays. The account's other devices follow.
 func (c *Client) SetProfile(p Profile) error {
-	if len(p.DisplayName) > e2ee.MaxDisplayName || len(p.Status) > e2ee.MaxStatus {
-		return fail(CodeArgument, "A display name has at most %d bytes, a status %d.", e2ee.MaxDisplayName, e2ee.MaxStatus)
+	if len(p.DisplayName) > e2ee.MaxDisplayName || len(p.Status) > e2ee.MaxStatus || !utf8.ValidString(p.DisplayName+p.Status) {
+		return fail(CodeArgument, "A display name is UTF-8 of at most %d bytes, a status of at most %d.", e2ee.MaxDisplayName, e2ee.MaxStatus)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,6 +7,8 @@ import (
 	"image/jpeg"
 	"image/png"
 	"math/rand/v2"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,7 +68,7 @@ func TestProfile(t *testing.T) {
 	}
 	ada.sent(ada.send(id, "hello"))
 	bob.reads(id, 1)
-	bob.sees(id, "ada", first)
+	bob.sees(id, "ada", nil) // a picture only after he has accepted
 
 	if err := bob.SetProfile(client.Profile{DisplayName: "Bob B.", Status: "away"}); err != nil {
 		t.Fatal(err)
@@ -74,13 +76,14 @@ func TestProfile(t *testing.T) {
 	if err := ada.SetProfile(client.Profile{DisplayName: "Ada L."}); err != nil {
 		t.Fatal(err)
 	}
-	bob.sees(id, "Ada L.", first)
+	bob.sees(id, "Ada L.", nil)
 	if shown := ada.conversation(id).Profile; shown != (client.Profile{}) {
 		t.Errorf("bob, who has not accepted, shows %v", shown)
 	}
 	if err := bob.Accept(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
+	bob.sees(id, "Ada L.", first)
 	ada.sees(id, "Bob B.", nil)
 	ada.setPicture(second)
 	bob.sees(id, "Ada L.", second)
@@ -106,6 +109,84 @@ func TestProfile(t *testing.T) {
 		if n := p.counters(); n.Alerts != 0 {
 			t.Errorf("%d alerts", n.Alerts)
 		}
+	}
+}
+
+// TestPictureOfStranger: nothing of a stranger's picture is read from the server, however often a program asks for it,
+// before the request is accepted; after that it is, once; and not a blocked account's.
+func TestPictureOfStranger(t *testing.T) {
+	w := newWorld(t)
+	ada, bob := w.person("ada"), w.person("bob")
+	var reads atomic.Int64
+	bob.net.set(func(n *network) {
+		n.response = func(r client.Request, _ *client.Response) error {
+			if r.Method == "GET" && strings.Contains(r.URL, "/api/chat/assets/") {
+				reads.Add(1)
+			}
+			return nil
+		}
+	})
+	first, second := photo(t, 64, 1), photo(t, 64, 2)
+	id := ada.talk("bob")
+	ada.connect()
+	bob.connect()
+	ada.setPicture(first)
+	ada.sent(ada.send(id, "hello"))
+	bob.reads(id, 1)
+	bob.until("the profile of ada", func() bool { return bob.conversation(id).Profile.DisplayName == "ada" })
+	hidden := func(state string) {
+		t.Helper()
+		name := bob.conversation(id).Profile.Picture
+		got, err := bob.Picture(t.Context(), ada.account())
+		if name != "" || got != nil || client.CodeOf(err) != api.CodeNotFound {
+			t.Errorf("%s: a picture %q of %d bytes is shown, %v", state, name, len(got), err)
+		}
+	}
+	hidden("requested")
+	if n := reads.Load(); n != 0 {
+		t.Errorf("a stranger's picture was asked for %d times", n)
+	}
+	if err := bob.Accept(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	bob.sees(id, "ada", first)
+	bob.sees(id, "ada", first)
+	if n := reads.Load(); n != 1 {
+		t.Errorf("an accepted picture was read %d times", n)
+	}
+	if err := bob.Block(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	hidden("blocked")
+	if err := bob.Accept(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	ada.setPicture(second)
+	bob.sees(id, "ada", second)
+	if n := reads.Load(); n != 2 {
+		t.Errorf("two accepted pictures were read %d times", n)
+	}
+}
+
+// TestProfileRefused: what does not fit the profile of a content is refused, and changes nothing.
+func TestProfileRefused(t *testing.T) {
+	ada := newWorld(t).person("ada")
+	good := client.Profile{DisplayName: strings.Repeat("ä", e2ee.MaxDisplayName/2), Status: strings.Repeat("x", e2ee.MaxStatus)}
+	if err := ada.SetProfile(good); err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range map[string]client.Profile{
+		"a long name":     {DisplayName: good.DisplayName + "x"},
+		"a long status":   {Status: good.Status + "x"},
+		"a broken name":   {DisplayName: "Ada\xff"},
+		"a broken status": {Status: "\xff"},
+	} {
+		if err := ada.SetProfile(p); client.CodeOf(err) != client.CodeArgument {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got, err := ada.Profile(); err != nil || got != good {
+		t.Errorf("%v, %v", got, err)
 	}
 }
 
@@ -178,6 +259,9 @@ func TestPictureRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		bob.until("the profile", func() bool { return bob.conversation(id).Profile.DisplayName == "v"+string(rune('0'+version)) })
+	}
+	if err := bob.Accept(t.Context(), id); err != nil {
+		t.Fatal(err)
 	}
 	for name, b := range bad {
 		a := ada.upload(b)

@@ -22,7 +22,7 @@ export interface Conversation {
   peer_read?: Position;
   settings: Settings;
   expiry?: number; // seconds after which messages go; 0: never
-  profile?: Profile; // of the peer
+  profile?: Profile; // of the peer; no picture unless accepted
 }
 
 // Settings of a conversation, on all devices of the account. What is absent is not set.
