@@ -1,23 +1,25 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"image"
-	"image/color"
-	_ "image/gif" // one of the forms that image.Decode reads
-	"image/jpeg"
-	_ "image/png" // another one
-	"io"
 	"os"
 
 	"sotto/client"
+	"sotto/e2ee"
 )
 
 type profileCmd struct {
-	Show    profileShowCmd    `cmd:"" default:"1" help:"Show how you show yourself."`
-	Picture profilePictureCmd `cmd:"" help:"Show the people you write with a picture of yourself, or take it away."`
+	Show    profileShowCmd    `cmd:"" default:"1" help:"Show how you show yourself. The default."`
+	Name    profileNameCmd    `cmd:"" help:"Show a name beside your username, or take it away."`
+	Status  profileStatusCmd  `cmd:"" help:"Show a line about yourself, or take it away."`
+	Picture profilePictureCmd `cmd:"" help:"Show a picture of yourself, or take it away."`
+}
+
+func (profileCmd) Help() string {
+	return "The people you write with see your profile, sealed like your messages; the server learns nothing of it. Somebody " +
+		"whose message request you have not accepted does not see it. A name proves nothing: to know who somebody is, compare " +
+		"safety numbers (sotto safety)."
 }
 
 type profileShowCmd struct{}
@@ -28,17 +30,64 @@ func (profileShowCmd) Run(cli *commands) error {
 		if err != nil {
 			return err
 		}
-		if p.Picture == "" {
-			fmt.Println("You show no picture. To show one: sotto profile picture FILE")
-			return nil
+		me, _ := c.Account() // there is one, as there is a profile
+		picture := "none; to show one: sotto profile picture FILE"
+		if p.Picture != "" {
+			picture = "shown; to take it away: sotto profile picture --remove"
 		}
-		fmt.Println("The people you write with see your picture. To take it away: sotto profile picture --remove")
+		fmt.Printf("Username: %s\nName:     %s\nStatus:   %s\nPicture:  %s\n", me.Username,
+			orElse(p.DisplayName, "none; to show one: sotto profile name TEXT"),
+			orElse(p.Status, "none; to show one: sotto profile status TEXT"), picture)
 		return nil
 	})
 }
 
+func orElse(text, instead string) string {
+	if text == "" {
+		return instead
+	}
+	return printable(text)
+}
+
+type profileNameCmd struct {
+	Text string `arg:"" help:"At most 128 bytes, in quotes if it has spaces. An empty one (\"\") takes it away: your username alone is shown."`
+}
+
+func (n *profileNameCmd) Run(cli *commands) error {
+	return cli.changeProfile("name", n.Text, e2ee.MaxDisplayName, func(p *client.Profile) { p.DisplayName = n.Text })
+}
+
+type profileStatusCmd struct {
+	Text string `arg:"" help:"At most 512 bytes, in quotes if it has spaces. An empty one (\"\") takes it away."`
+}
+
+func (s *profileStatusCmd) Run(cli *commands) error {
+	return cli.changeProfile("status", s.Text, e2ee.MaxStatus, func(p *client.Profile) { p.Status = s.Text })
+}
+
+// changeProfile stores a change of the profile; what it does not change stays.
+func (c *commands) changeProfile(what, text string, most int, change func(*client.Profile)) error {
+	if len(text) > most {
+		return fmt.Errorf("a %s has at most %d bytes, this one has %d", what, most, len(text))
+	}
+	return c.with(func(c *client.Client) error {
+		p, err := c.Profile()
+		if err != nil {
+			return err
+		}
+		change(&p)
+		if err := c.SetProfile(p); err != nil {
+			return err
+		}
+		fmt.Println(profileChanged)
+		return nil
+	})
+}
+
+const profileChanged = "Done. The people you write with learn of it as soon as this device is connected: sotto listen, sotto chat."
+
 type profilePictureCmd struct {
-	File   string `arg:"" optional:"" help:"A JPEG, PNG or GIF. The middle of it is scaled down, and nothing else in the file leaves this computer."`
+	File   string `arg:"" optional:"" help:"A JPEG, PNG or GIF. The middle of it is scaled down and turned upright, and nothing else in the file leaves this computer."`
 	Remove bool   `help:"Show no picture any more."`
 }
 
@@ -61,74 +110,7 @@ func (p *profilePictureCmd) Run(ctx context.Context, cli *commands) error {
 		if err := c.SetPicture(ctx, picture); err != nil {
 			return err
 		}
-		fmt.Println("Done. The people you write with learn of it as soon as this device is connected: sotto listen, sotto chat.")
+		fmt.Println(profileChanged)
 		return nil
 	})
-}
-
-const (
-	side      = 256      // pixels of a picture that leaves
-	maxFile   = 20 << 20 // bytes of the file
-	maxPixels = 50e6     // that a file may unfold to: 200 MB
-)
-
-// portrait cuts the middle square out of a picture, scales it down and encodes it anew, so that nothing else that the file
-// tells, such as where it was taken, is left.
-func portrait(file io.Reader) ([]byte, error) {
-	content, err := io.ReadAll(io.LimitReader(file, maxFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(content) > maxFile {
-		return nil, fmt.Errorf("the file has more than %d MB; take a smaller one", maxFile>>20)
-	}
-	about, _, err := image.DecodeConfig(bytes.NewReader(content))
-	if err != nil {
-		return nil, fmt.Errorf("this is no JPEG, PNG or GIF (%w)", err)
-	}
-	if float64(about.Width)*float64(about.Height) > maxPixels {
-		return nil, fmt.Errorf("the picture has %d × %d pixels; take one of at most 50 million", about.Width, about.Height)
-	}
-	whole, _, err := image.Decode(bytes.NewReader(content))
-	if err != nil {
-		return nil, fmt.Errorf("the picture is damaged (%w)", err)
-	}
-	small := scaled(whole)
-	for _, quality := range []int{88, 70, 50, 30} {
-		var out bytes.Buffer
-		if err := jpeg.Encode(&out, small, &jpeg.Options{Quality: quality}); err != nil {
-			return nil, err
-		}
-		if out.Len() <= client.MaxPicture {
-			return out.Bytes(), nil
-		}
-	}
-	return nil, fmt.Errorf("the picture cannot be made small enough; take another one")
-}
-
-// scaled is the middle square, of at most side pixels a side, each the average of those that it stands for, on white.
-func scaled(m image.Image) image.Image {
-	b := m.Bounds()
-	cut := min(b.Dx(), b.Dy())
-	n := min(cut, side)
-	left, top := b.Min.X+(b.Dx()-cut)/2, b.Min.Y+(b.Dy()-cut)/2
-	out := image.NewRGBA(image.Rect(0, 0, n, n))
-	for y := range n {
-		for x := range n {
-			out.Set(x, y, average(m, image.Rect(left+x*cut/n, top+y*cut/n, left+(x+1)*cut/n, top+(y+1)*cut/n)))
-		}
-	}
-	return out
-}
-
-func average(m image.Image, r image.Rectangle) color.Color {
-	var red, green, blue, n uint64
-	for y := r.Min.Y; y < r.Max.Y; y++ {
-		for x := r.Min.X; x < r.Max.X; x++ {
-			cr, cg, cb, ca := m.At(x, y).RGBA() // multiplied by ca already
-			white := uint64(0xFFFF - ca)
-			red, green, blue, n = red+uint64(cr)+white, green+uint64(cg)+white, blue+uint64(cb)+white, n+1
-		}
-	}
-	return color.RGBA64{R: uint16(red / n), G: uint16(green / n), B: uint16(blue / n), A: 0xFFFF}
 }

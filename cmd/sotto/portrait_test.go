@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"image"
 	"image/color"
+	"image/gif"
 	"image/jpeg"
 	"image/png"
 	"strings"
@@ -41,6 +42,34 @@ func TestPortrait(t *testing.T) {
 		r, g, b, _ := got.At(at.X, at.Y).RGBA()
 		if near := func(a uint32, b uint8) bool { return max(a>>8, uint32(b))-min(a>>8, uint32(b)) < 12 }; !near(r, want.R) || !near(g, want.G) || !near(b, want.B) {
 			t.Errorf("at %v: %x %x %x", at, r>>8, g>>8, b>>8)
+		}
+	}
+}
+
+// TestPortraitOfFrame: the first frame of a GIF, wherever on its canvas it lies, is cut in its own middle.
+func TestPortraitOfFrame(t *testing.T) {
+	frame := image.NewPaletted(image.Rect(300, 200, 500, 300), color.Palette{color.White, color.RGBA{R: 0xFF, A: 0xFF}})
+	for y := 200; y < 300; y++ {
+		for x := 350; x < 450; x++ {
+			frame.SetColorIndex(x, y, 1)
+		}
+	}
+	var file bytes.Buffer
+	canvas := image.Config{ColorModel: frame.Palette, Width: 600, Height: 400}
+	if err := gif.EncodeAll(&file, &gif.GIF{Image: []*image.Paletted{frame}, Delay: []int{0}, Config: canvas}); err != nil {
+		t.Fatal(err)
+	}
+	small, err := portrait(&file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := jpeg.Decode(bytes.NewReader(small))
+	if err != nil || got.Bounds() != image.Rect(0, 0, 100, 100) {
+		t.Fatalf("%v, %v", got.Bounds(), err)
+	}
+	for _, x := range []int{4, 96} {
+		if r, g, b, _ := got.At(x, 50).RGBA(); r>>8 < 0xF0 || g>>8 > 0x10 || b>>8 > 0x10 {
+			t.Errorf("at %d: %x %x %x", x, r>>8, g>>8, b>>8)
 		}
 	}
 }
