@@ -79,7 +79,7 @@ test("no serious or critical violation on any screen, light and dark", async () 
   await audit(page, "find");
   await page.keyboard.press("Escape");
   await shows("/settings", () => page.getByRole("heading", { name: "Settings" }));
-  for (const [section, name] of [["account", "Account"], ["devices", "Devices"], ["notices", "What happened"], ["notifications", "Notifications"], ["privacy", "Privacy"], ["appearance", "Appearance and language"]]) {
+  for (const [section, name] of [["profile", "Profile"], ["account", "Account"], ["devices", "Devices"], ["notices", "What happened"], ["notifications", "Notifications"], ["privacy", "Privacy"], ["appearance", "Appearance and language"]]) {
     await shows(`/settings/${section}`, () => page.getByRole("heading", { name, level: 1 }));
   }
   await page.goto(`${line.url}/settings/account`);
@@ -97,6 +97,9 @@ test("no serious or critical violation on any screen, light and dark", async () 
   await page.locator("#rows a", { hasText: "bob" }).click();
   await page.locator("li[data-id]").first().waitFor();
   await audit(page, "conversation, Arabic, phone");
+  await page.goto(`${line.url}/settings/profile`);
+  await page.locator("textarea").fill("x".repeat(513));
+  await audit(page, "profile, Arabic, phone");
   for (const width of [320, 390, 768, 1100, 1440]) {
     await page.setViewportSize({ width, height: 700 });
     assert.equal(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, `nothing sticks out at ${width} px`);

@@ -52,6 +52,9 @@ await alice.say("Buy bread, call grandma 🥖");
 const [bob, clara, dmitri, elif, noor, longName] = people;
 const picture = join(import.meta.dirname, "../../web/app/public/icon-192.png");
 await bob.run("profile", "picture", picture);
+await bob.run("profile", "name", "Robert Bobinsky-Underwood");
+await bob.run("profile", "status", "Out until Thursday 🌴 — write to clara.weber");
+await noor.run("profile", "name", "نور الهدى");
 for (const [p, texts] of [
   [dmitri, ["Привет! Ты придёшь завтра?"]], [elif, ["Bu akşam müsait misin?"]],
   [longName, ["This name does not fit, and neither does this message because it keeps going and going"]],
@@ -91,12 +94,18 @@ await alice.page.waitForTimeout(500);
 await dmitri.say("alice", "Ну что?");
 await dmitri.say("alice", "Жду ответа");
 await alice.page.waitForTimeout(800);
-await alice.page.evaluate(() => { history.pushState(null, "", "/settings/account"); dispatchEvent(new PopStateEvent("popstate")); });
+await alice.page.evaluate(() => { history.pushState(null, "", "/settings/profile"); dispatchEvent(new PopStateEvent("popstate")); });
 await alice.page.locator("input[type=file]").setInputFiles(picture);
-await alice.page.getByRole("button", { name: "Save" }).waitFor();
+await alice.page.getByRole("dialog").getByRole("button", { name: "Save" }).waitFor();
 await shoot(alice.page, "desktop", "settings-picture");
-await alice.page.getByRole("button", { name: "Save" }).click();
+await alice.page.getByRole("dialog").getByRole("button", { name: "Save" }).click();
 await alice.page.getByRole("button", { name: "Remove the picture" }).waitFor();
+await alice.page.getByLabel("Name").fill("Alice Liddell");
+await alice.page.getByLabel("Status").fill("Down the rabbit hole. ".repeat(25));
+await shoot(alice.page, "desktop", "settings-profile-long");
+await alice.page.getByLabel("Status").fill("Down the rabbit hole");
+await alice.page.getByRole("button", { name: "Save" }).click();
+await alice.page.getByText("Saved", { exact: true }).waitFor();
 await alice.page.goBack();
 await alice.page.getByRole("button", { name: "Details" }).last().click();
 await alice.page.getByLabel("Mute").selectOption("For 8 hours");
@@ -153,7 +162,7 @@ async function screens(form) {
   await shoot(page, form, "share");
   await go("/settings");
   await shoot(page, form, "settings");
-  for (const section of ["account", "devices", "notices", "notifications", "privacy", "appearance"]) {
+  for (const section of ["profile", "account", "devices", "notices", "notifications", "privacy", "appearance"]) {
     await go(`/settings/${section}`);
     await shoot(page, form, `settings-${section}`);
   }

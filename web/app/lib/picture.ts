@@ -31,8 +31,3 @@ export async function portrait(file: Blob): Promise<Blob> {
     picture.close();
   }
 }
-
-export async function base64(blob: Blob): Promise<string> {
-  const bytes = new Uint8Array(await blob.arrayBuffer());
-  return btoa(Array.from(bytes, (b) => String.fromCharCode(b)).join(""));
-}

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { byteLength, emojiOnly, oneLine, parts } from "./text";
+import { byteLength, displayed, emojiOnly, oneLine, parts } from "./text";
 
 const links = (text: string) => parts(text).filter((p) => p.kind === "link").map((p) => [p.text, p.href]);
 
@@ -45,4 +45,21 @@ test("sizes and previews", () => {
   expect(byteLength("ü👋")).toBe(6);
   expect(oneLine(" a\n\n b\tc ")).toBe("a b c");
   expect(oneLine("x".repeat(5000)).length).toBe(200);
+});
+
+describe("a display name is shown", () => {
+  test.each([
+    ["Ada Lovelace", "Ada Lovelace"],
+    ["  Ada\n\tLovelace ", "Ada Lovelace"],
+    ["\u202eecalevoL\u202c \u2067x\u2069\u200f", "ecalevoL x"],
+    ["A\u200bd\u0000a\u001b[2J\ufeff", "Ada[2J"],
+    ["نور", "نور"],
+    ["می\u200cخواهم", "می\u200cخواهم"],
+    ["👩‍👩‍👧 Müller", "👩‍👩‍👧 Müller"],
+    [`Z${"\u0301".repeat(40)}a`, "Z\u0301\u0301\u0301a"],
+    ["\u200d\u00a0\u3164\u2800 \u0301", ""],
+    ["", ""],
+  ])("%j", (name, want) => expect(displayed(name)).toBe(want));
+
+  test("in bounds", () => expect(displayed("x".repeat(5000)).length).toBe(128));
 });

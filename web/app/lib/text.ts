@@ -64,6 +64,15 @@ export const maxText = 32 << 10; // bytes of one message, e2ee.MaxText
 // oneLine is a text as a list shows it.
 export const oneLine = (text: string): string => text.replace(/\s+/gu, " ").trim().slice(0, 200);
 
+// displayed is what somebody calls themselves, as it is safe to show: one line, without what steers directions or is not
+// seen, with few marks above a letter. Joiners stay: emoji and some scripts need them. Empty when nothing is left to see.
+const steering = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/gu;
+const seen = /[^\p{C}\p{Z}\p{M}\u115f\u1160\u2800\u3164\uffa0]/u;
+export function displayed(text: string, most = 128): string {
+  const line = text.replace(/\s+/gu, " ").replace(steering, "").replace(/(\p{M}{3})\p{M}+/gu, "$1").trim().slice(0, most);
+  return seen.test(line) ? line : "";
+}
+
 // isolate keeps a name of any direction from disturbing the sentence around it, in texts that cannot hold <bdi>.
 const firstStrong = String.fromCodePoint(0x2068), popIsolate = String.fromCodePoint(0x2069);
 export const isolate = (name: string): string => firstStrong + name + popIsolate;

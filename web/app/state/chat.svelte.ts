@@ -1,5 +1,6 @@
 import type { Conversation, ID, Message, Notice, Position, Presence, Safety } from "sotto-sdk";
 import type { Line } from "../lib/rows";
+import { displayed, isolate } from "../lib/text";
 import { client } from "./client.svelte";
 import { day } from "./day.svelte";
 import { before } from "./order";
@@ -68,6 +69,19 @@ export class Chat {
   }
 
   get name(): string { return this.info.username; }
+
+  // display is what the peer calls itself; empty when that is nothing but the username, and before their request is accepted.
+  // Anybody may take any name: it never stands without the username, and what is said of keys names the username alone.
+  get display(): string {
+    const display = this.self || this.info.state !== "accepted" ? "" : displayed(this.info.profile?.display_name ?? "");
+    return display === this.name ? "" : display;
+  }
+
+  // title is both, for where there is one text only.
+  get title(): string { return this.display ? `${isolate(this.display)} (${this.name})` : this.name; }
+
+  get status(): string { return this.self || this.info.state !== "accepted" ? "" : displayed(this.info.profile?.status ?? "", 512); }
+
   get self(): boolean { return this.info.kind === "self"; }
   get at(): number { return this.last ? this.last.server_time || this.last.sent_at : 0; }
 

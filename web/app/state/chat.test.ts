@@ -38,3 +38,14 @@ test("what came before the question is the answer's", async () => {
   await second;
   expect(ids(c)).toEqual(["m2"]);
 });
+
+test("a display name is shown beside the username, and not before the request is accepted", () => {
+  const of = (more: object) => new Chat({ id: "c", kind: "direct", state: "accepted", username: "mallory", read: { epoch: 0, seq: 0 }, settings: {}, ...more } as never);
+  const profile = { display_name: "bob\u202e", status: "away" };
+  expect([of({ profile }).display, of({ profile }).title, of({ profile }).status]).toEqual(["bob", "\u2068bob\u2069 (mallory)", "away"]);
+  for (const state of ["requested", "blocked"]) {
+    expect([of({ profile, state }).display, of({ profile, state }).title, of({ profile, state }).status]).toEqual(["", "mallory", ""]);
+  }
+  expect(of({ profile: { display_name: "mallory" } }).title).toBe("mallory");
+  expect(of({ profile, kind: "self" }).display).toBe("");
+});

@@ -1,11 +1,13 @@
 import type { Conversation, ConversationNotifications, Event, History, ID, Message, Position, Presence } from "sotto-sdk";
 import { effect } from "../lib/actions";
+import { fold } from "../lib/fold";
 import { announce } from "./announce.svelte";
 import { Chat } from "./chat.svelte";
 import { client, sotto } from "./client.svelte";
 import { notices } from "./notices.svelte";
 import { before } from "./order";
 import { pictures } from "./pictures.svelte";
+import { own } from "./profile.svelte";
 import { preferences } from "./preferences.svelte";
 import { t } from "./language.svelte";
 import { router } from "./router.svelte";
@@ -59,7 +61,7 @@ class Chats {
     for (const c of this.all) {
       c.notices = notices.filter((n) => n.conversation === c.id);
     }
-    void pictures.load();
+    own.load().catch(() => undefined); // the settings read it again
     const queue = [...this.all];
     await Promise.all(Array.from({ length: previewsAtOnce }, async () => {
       for (let c = queue.shift(); c; c = queue.shift()) {
@@ -86,8 +88,17 @@ class Chats {
     this.history = undefined;
     this.#byID.clear();
     pictures.forget();
+    own.forget();
     this.all = [];
     this.loaded = false;
+  }
+
+  // called are the conversations that a text names. Usernames come first: whoever takes somebody's name as a display name
+  // does not come before them.
+  called(text: string): Chat[] {
+    const wanted = fold(text.trim());
+    const by = (name: (c: Chat) => string) => this.ordered.filter((c) => fold(name(c)).includes(wanted));
+    return [...new Set([...by((c) => (c.self ? t("self") : c.name)), ...by((c) => c.display)])];
   }
 
   // open opens a conversation with a person.
@@ -319,7 +330,7 @@ function notify(c: Chat): void {
     return;
   }
   try {
-    const n = new Notification(c.name, { body: t("notify.body"), tag: c.id, icon: "/icon-192.png", badge: "/icon-192.png" });
+    const n = new Notification(c.title, { body: t("notify.body"), tag: c.id, icon: "/icon-192.png", badge: "/icon-192.png" });
     n.onclick = () => {
       focus();
       router.go(`/c/${c.id}`);

@@ -19,6 +19,18 @@ beforeAll(async () => {
 
 const told = () => asked.splice(0).filter(([operation]) => operation === "setConversationNotifications").map(([, args]) => args);
 
+test("whoever takes a username as a display name is found after its owner", () => {
+  const of = (username: string, display_name: string) =>
+    new Chat({ ...conversation, id: username, state: "accepted", settings: {}, username, profile: { display_name } } as Conversation);
+  chats.all = [of("alice-b", "Bob"), of("bob", ""), of("mallory", "bob")];
+  const names = (text: string) => chats.called(text).map((c) => c.name);
+  expect(names("bob")).toEqual(["bob", "alice-b", "mallory"]);
+  expect(names("BOB ")).toEqual(["bob", "alice-b", "mallory"]);
+  expect(names("mal")).toEqual(["mallory"]);
+  expect(names("")).toHaveLength(3);
+  chats.all = [];
+});
+
 test("a mute with an end ends by itself, with the account's channels", async () => {
   const c = new Chat(conversation), until = Date.now() + 60_000;
   await chats.configure(c, { muted_until: until });

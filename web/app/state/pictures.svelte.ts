@@ -1,5 +1,6 @@
 import type { ID } from "sotto-sdk";
 import { SvelteMap } from "svelte/reactivity";
+import { bytesOf } from "../lib/base64";
 import { client, sotto } from "./client.svelte";
 
 const most = 1_000; // pictures held; of more people the letters are shown
@@ -7,7 +8,6 @@ const most = 1_000; // pictures held; of more people the letters are shown
 // Pictures are those that people show, read from the core one after the other and held as blob: URLs. The core lets
 // nothing through but JPEG and PNG of a bounded size; what the browser cannot decode all the same is given up.
 class Pictures {
-  own = $state(""); // name of the own one; empty: none
   #urls = new SvelteMap<string, string>(); // by name; empty: it cannot be shown
   #asked = new Set<string>();
   #round = $state(0); // raised when what could not be read is asked for again
@@ -17,15 +17,8 @@ class Pictures {
     sotto.onEvent((e) => {
       if (e.type === "connected") {
         this.#round++;
-      } else if (e.type === "profile" && !e.account || e.type === "resync") {
-        void this.load();
       }
     });
-  }
-
-  async load(): Promise<void> {
-    const { profile } = await client.ask("profile", {}).catch(() => ({ profile: undefined }));
-    this.own = profile?.picture ?? "";
   }
 
   url(name: string): string { return this.#urls.get(name) ?? ""; }
@@ -48,12 +41,11 @@ class Pictures {
     this.#urls.forEach((url) => URL.revokeObjectURL(url));
     this.#urls.clear();
     this.#asked.clear();
-    this.own = "";
   }
 }
 
-function blobOf(base64: string): Blob {
-  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+function blobOf(picture: string): Blob {
+  const bytes = bytesOf(picture);
   return new Blob([bytes], { type: bytes[0] === 0xff ? "image/jpeg" : "image/png" });
 }
 

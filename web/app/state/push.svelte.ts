@@ -1,10 +1,9 @@
+import { base64, bytesOf } from "../lib/base64";
 import type { Key, Plural } from "../messages/en";
 import { client } from "./client.svelte";
 import { preferences } from "./preferences.svelte";
 import { words } from "./language.svelte";
 
-const base64 = (b: ArrayBuffer | null): string => btoa(String.fromCharCode(...new Uint8Array(b ?? new ArrayBuffer(0))));
-const bytes = (text: string): Uint8Array<ArrayBuffer> => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
 // kinds of notification that have a text; another one gets that of "other".
 export const kinds = [
@@ -102,7 +101,7 @@ class Push {
       return kept;
     }
     await kept?.unsubscribe();
-    return pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: bytes(key) });
+    return pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: bytesOf(key) });
   }
 
   async #unsubscribe(): Promise<void> {
