@@ -88,11 +88,23 @@ func (c *Client) ownKey(before, p pinned) error {
 }
 
 // identityChanged adds to b what a changed account key leaves behind: the time, and a notice in the conversation that
-// stays until the user accepts the key. The caller holds c.mu.
-func (c *Client) identityChanged(p *pinned, b *batch) error {
+// stays until the user accepts the key. It tells whether the user has to decide: perhaps that was done already, on another
+// device that met the key first. The caller holds c.mu.
+func (c *Client) identityChanged(before pinned, p *pinned, b *batch) (warn bool, err error) {
 	me, err := c.device()
 	if err != nil {
-		return err
+		return false, err
+	}
+	theirs, _, known, err := stateFact[peerState](c, statePeerOf(p.Account), factTrust)
+	if err != nil {
+		return false, err
+	}
+	known = known && bytes.Equal(theirs.Key, p.Key) && (before.Version == 0 || theirs.follows(before.Key))
+	if known {
+		p.Verified, p.Changes = theirs.Verified, theirs.Changes
+		if changed, _ := p.undecided(); !changed {
+			return false, nil
+		}
 	}
 	for i := range p.Changes {
 		if p.Changes[i].At == 0 {
@@ -103,7 +115,10 @@ func (c *Client) identityChanged(p *pinned, b *batch) error {
 	b.put(keyIdentityNotice(conversation, p.Account), Notice{
 		Conversation: conversation, Sender: p.Account, ServerTime: c.millis(), Code: CodeIdentity,
 	})
-	return c.noteTrust(*p, b)
+	if known {
+		return true, nil
+	}
+	return true, c.noteTrust(*p, b)
 }
 
 // keyIdentityNotice is the place of the one notice of a contact; message ids are random, so that none is in it.
@@ -227,6 +242,11 @@ type peerState struct {
 	Key      []byte           `json:"key"`
 	Verified bool             `json:"verified,omitempty"`
 	Changes  []IdentityChange `json:"changes,omitempty"`
+}
+
+// follows tells whether s was said by somebody who knew that key before.
+func (s peerState) follows(key []byte) bool {
+	return slices.ContainsFunc(s.Changes, func(c IdentityChange) bool { return bytes.Equal(c.OldKey, key) })
 }
 
 func (p pinned) state() peerState {

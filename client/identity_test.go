@@ -211,3 +211,53 @@ func TestTrustSurvives(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestDecisionOutlastsTheNews: a device that was away while another identity came up and was decided upon takes over the
+// decision when it learns of both. It warns of nothing, and takes nobody's mark.
+func TestDecisionOutlastsTheNews(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada")
+	ada.connect()
+	ada.talk("bob")
+	if err := ada.SetVerified(ada.safety("bob"), true); err != nil {
+		t.Fatal(err)
+	}
+	away := w.device("away", "ada")
+	away.connect()
+	away.until("the mark", away.verified)
+	away.disconnect()
+	fresh := w.person("fresh")
+	o := client.ResetOptions{Code: w.resetCode("bob"), NewPassword: newPassword, NewCode: fresh.newCode(), DeviceName: "new"}
+	if _, err := fresh.Reset(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	now := ada.safety("bob")
+	if !now.Stopped {
+		t.Fatalf("%+v", now)
+	}
+	if err := ada.SetVerified(now, true); err != nil {
+		t.Fatal(err)
+	}
+	third := w.device("third", "ada") // which tells that the decision is stored
+	third.connect()
+	third.until("the mark", third.verified)
+	if err := ada.SetProfile(client.Profile{DisplayName: "Ada"}); err != nil { // which sorts after what is known of bob
+		t.Fatal(err)
+	}
+	away.connect()
+	away.until("the news", func() bool {
+		profile, err := away.Profile()
+		return err == nil && profile.DisplayName == "Ada"
+	})
+	if s := away.safety("bob"); !s.Verified || s.Digits != now.Digits || s.Stopped || len(s.Changes) != 1 || !s.Changes[0].Accepted {
+		t.Errorf("%+v", s)
+	}
+	for _, p := range []*person{ada, third, away} {
+		if s := p.safety("bob"); !s.Verified || s.Digits != now.Digits {
+			t.Errorf("%+v", s)
+		}
+		if notices, err := p.Notices(); err != nil || len(notices) > 0 {
+			t.Errorf("%+v, %v", notices, err)
+		}
+	}
+}

@@ -256,8 +256,9 @@ func (c *Client) acceptOnce(lists api.AccountLists, floor uint64, username strin
 	b := &batch{}
 	// At first contact, too, when account state knew an earlier key.
 	rekeyed := before.Version != 0 && !bytes.Equal(before.Key, p.Key) || before.Version == 0 && len(p.Changes) > 0
+	warn := false
 	if rekeyed {
-		if err := c.identityChanged(&p, b); err != nil {
+		if warn, err = c.identityChanged(before, &p, b); err != nil {
 			return err
 		}
 	}
@@ -279,7 +280,7 @@ func (c *Client) acceptOnce(lists api.AccountLists, floor uint64, username strin
 	if before.Version != 0 && p.Version != before.Version {
 		c.publish(Event{Type: EventDevices, Account: p.Account})
 	}
-	if rekeyed {
+	if warn {
 		c.publish(Event{Type: EventIdentity, Account: p.Account, Err: fail(CodeIdentity, "%s", identityMessage(p))})
 	}
 	return nil

@@ -139,11 +139,16 @@ func (w *world) compareAnew(ctx context.Context, u, peer *user) error {
 	return w.waitVouched(ctx, u, peer)
 }
 
-// waitVouched waits until every device of u knows that u has verified the peer.
+// waitVouched waits until every device of u knows that u has verified the peer as the server shows it now: one that has not
+// met another identity yet still shows the mark of the one before.
 func (w *world) waitVouched(ctx context.Context, u, peer *user) error {
 	for _, d := range u.devices {
 		d.online()
-		for !d.vouches(peer.account) {
+		for met := false; !met || !d.vouches(peer.account); {
+			if !met {
+				_, err := d.c.Safety(ctx, peer.name)
+				met = err == nil
+			}
 			w.watchRuns(ctx)
 			if ctx.Err() != nil {
 				return fmt.Errorf("%s was never told that %s has verified %s", d.name, u.name, peer.name)
