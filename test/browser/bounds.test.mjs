@@ -37,6 +37,7 @@ const message = (seq) => ({
 let sequence = ${total}, event;
 const operations = {
   open: () => ({ account: me }), account: () => ({ account: me }), notices: () => ({ notices: [] }),
+  notifications: () => ({ notifications: [], unread: 0 }), profile: () => ({ profile: { display_name: "" } }),
   history: () => ({ done: 0, of: 0, complete: true }), recoveryState: () => ({ state: "confirmed" }), presence: () => ({ presence: [] }),
   conversations: () => ({ conversations: [{ id: conversation, kind: "direct", state: "accepted", peer, username: "bob", verified: false,
     changed: false, stopped: false, read: { epoch: 1, seq: ${total} }, settings: {} }] }),
