@@ -13,20 +13,37 @@ import (
 	"sotto/api"
 	"sotto/internal/asset"
 	"sotto/internal/asset/assettest"
+	"sotto/internal/sqldb/sqldbtest"
 )
+
+func (w *world) sealed(content []byte) *asset.Blob {
+	w.t.Helper()
+	b, err := w.Sealed(w.t.Context(), sha256.Sum256(content))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b
+}
+
+func (w *world) serve(blob *asset.Blob, method string, header http.Header) (*httptest.ResponseRecorder, error) {
+	r := httptest.NewRequestWithContext(w.t.Context(), method, "/", nil)
+	r.Header = header
+	answer := httptest.NewRecorder()
+	err := asset.Serve(answer, r, blob)
+	return answer, err
+}
 
 func (w *world) get(blob *asset.Blob, header http.Header) *httptest.ResponseRecorder {
 	w.t.Helper()
-	r := httptest.NewRequestWithContext(w.t.Context(), http.MethodGet, "/", nil)
-	r.Header = header
-	answer := httptest.NewRecorder()
-	if err := asset.Serve(answer, r, blob); err != nil {
+	answer, err := w.serve(blob, http.MethodGet, header)
+	if err != nil {
 		w.t.Error(err)
 	}
 	return answer
 }
 
 func TestServeRanges(t *testing.T) {
+	sqldbtest.OnlySQLite(t)
 	w := newWorld(t)
 	content := assettest.Content(api.MaxAssetPart + 1000)
 	w.upload(ada, content)
@@ -49,10 +66,7 @@ func TestServeRanges(t *testing.T) {
 		"if range of old": {map[string]string{"Range": "bytes=0-9", "If-Range": `"x"`}, 200, content, ""},
 		"known":           {map[string]string{"If-None-Match": etag}, 304, nil, ""},
 	} {
-		blob, err := w.Sealed(t.Context(), sum)
-		if err != nil {
-			t.Fatal(err)
-		}
+		blob := w.sealed(content)
 		header := http.Header{}
 		for k, v := range c.header {
 			header.Set(k, v)
@@ -69,16 +83,14 @@ func TestServeRanges(t *testing.T) {
 
 // TestServeIsInert: whatever is in an asset, no browser takes it for a page of this server.
 func TestServeIsInert(t *testing.T) {
+	sqldbtest.OnlySQLite(t)
 	w := newWorld(t)
 	content := []byte("<html><script>alert(1)</script>")
 	w.upload(ada, content)
 	if _, err := w.Publish(t.Context(), "image/png", content); err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := w.Sealed(t.Context(), sha256.Sum256(content))
-	if err != nil {
-		t.Fatal(err)
-	}
+	sealed := w.sealed(content)
 	public, err := w.Public(t.Context(), sha256.Sum256(content))
 	if err != nil {
 		t.Fatal(err)
@@ -104,14 +116,11 @@ func TestServeIsInert(t *testing.T) {
 }
 
 func TestServeRefusesRanges(t *testing.T) {
+	sqldbtest.OnlySQLite(t)
 	w := newWorld(t)
 	content := assettest.Content(100)
 	w.upload(ada, content)
-	blob, err := w.Sealed(t.Context(), sha256.Sum256(content))
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer := w.get(blob, http.Header{"Range": {"bytes=100-"}})
+	answer := w.get(w.sealed(content), http.Header{"Range": {"bytes=100-"}})
 	var p api.Problem
 	if err := json.Unmarshal(answer.Body.Bytes(), &p); err != nil || answer.Code != 416 || p.Status != 416 || p.Code != api.CodeInvalid ||
 		answer.Header().Get("Content-Range") != "bytes */100" || answer.Header().Get("Content-Type") != "application/problem+json" ||

@@ -19,6 +19,7 @@ import (
 	"sotto/api"
 	"sotto/internal/asset"
 	"sotto/internal/asset/assettest"
+	"sotto/internal/sqldb/sqldbtest"
 )
 
 // stuck is a backend that answers nothing, or nothing after the first bytes, until it is told to stop.
@@ -42,6 +43,25 @@ func (s stuck) Open(ctx context.Context, name string, offset, length int64) (io.
 	}{io.MultiReader(r, untilDone{ctx}), r}, nil
 }
 
+// impatient is a backend that fails as one does that hangs until its time is over, and tells how long that would have been.
+type impatient struct {
+	asset.Backend
+	within chan time.Duration
+}
+
+func (i impatient) Put(ctx context.Context, _ string, _ []byte) error { return i.wait(ctx) }
+func (i impatient) Delete(ctx context.Context, _ string) error        { return i.wait(ctx) }
+
+func (i impatient) wait(ctx context.Context) error {
+	until, bounded := ctx.Deadline()
+	if !bounded {
+		i.within <- 0
+		return errors.New("it would hang for ever")
+	}
+	i.within <- time.Until(until)
+	return context.DeadlineExceeded
+}
+
 type untilDone struct{ ctx context.Context }
 
 func (u untilDone) Read([]byte) (int, error) {
@@ -49,17 +69,9 @@ func (u untilDone) Read([]byte) (int, error) {
 	return 0, u.ctx.Err()
 }
 
-func (w *world) sealed(content []byte) *asset.Blob {
-	w.t.Helper()
-	b, err := w.Sealed(w.t.Context(), sha256.Sum256(content))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return b
-}
-
 // TestServeLostObject: an object that is gone is an error before anything is answered, for a range in a later part, too.
 func TestServeLostObject(t *testing.T) {
+	sqldbtest.OnlySQLite(t)
 	w := newWorld(t)
 	content := assettest.Content(api.MaxAssetPart + 1000)
 	w.upload(ada, content)
@@ -69,12 +81,8 @@ func TestServeLostObject(t *testing.T) {
 		}
 	}
 	for _, ranged := range []string{"", "bytes=5-10", "bytes=1048580-"} {
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
-		if ranged != "" {
-			r.Header.Set("Range", ranged)
-		}
-		answer := httptest.NewRecorder()
-		w.wantCode(asset.Serve(answer, r, w.sealed(content)), api.CodeUnavailable)
+		answer, err := w.serve(w.sealed(content), http.MethodGet, http.Header{"Range": {ranged}})
+		w.wantCode(err, api.CodeUnavailable)
 		h := answer.Header()
 		if answer.Body.Len() > 0 || answer.Flushed || h.Get("Content-Range")+h.Get("Content-Length")+h.Get("ETag")+h.Get("Accept-Ranges") != "" {
 			t.Errorf("%q: %d bytes, %v", ranged, answer.Body.Len(), h)
@@ -83,8 +91,7 @@ func TestServeLostObject(t *testing.T) {
 	if !strings.Contains(w.logs.String(), "gave no object") {
 		t.Error("the log does not say it")
 	}
-	head := httptest.NewRecorder()
-	if err := asset.Serve(head, httptest.NewRequestWithContext(t.Context(), http.MethodHead, "/", nil), w.sealed(content)); err != nil || head.Code != 200 {
+	if head, err := w.serve(w.sealed(content), http.MethodHead, http.Header{}); err != nil || head.Code != 200 {
 		t.Errorf("asking without reading: %d %v", head.Code, err)
 	}
 }
@@ -92,6 +99,7 @@ func TestServeLostObject(t *testing.T) {
 // TestHangingBackend: whoever waits for a backend that answers nothing gets an error in time.
 func TestHangingBackend(t *testing.T) {
 	const within = 5 * 30 * time.Second
+	sqldbtest.OnlySQLite(t)
 	w := newWorld(t)
 	content := assettest.Content(1000)
 	w.upload(ada, content)
@@ -125,6 +133,36 @@ func TestHangingBackend(t *testing.T) {
 	}
 }
 
+// TestHangingWrites: a write and a deletion end within the five minutes after which upkeep takes them for ended.
+func TestHangingWrites(t *testing.T) {
+	sqldbtest.OnlySQLite(t)
+	w := newWorld(t)
+	stored, open := assettest.Content(1000), assettest.Content(1000)
+	w.upload(ada, stored)
+	id := w.begin(ada, open).UploadID
+	backend := impatient{w.Backend, make(chan time.Duration, 1)}
+	w.Store.Backend = backend
+	_, err := w.Append(t.Context(), ada, id, 0, open)
+	w.wantCode(err, api.CodeUnavailable)
+	if d := <-backend.within; d <= 0 || d > 5*time.Minute {
+		t.Errorf("a write may take %v", d)
+	}
+	if a, err := w.Upload(t.Context(), ada, id); err != nil || a.Received != 0 {
+		t.Errorf("the upload moved: %+v %v", a, err)
+	}
+	if err := w.Store.Delete(t.Context(), ada, sha256.Sum256(stored)); err != nil {
+		t.Error(err)
+	}
+	if d := <-backend.within; d <= 0 || d > 5*time.Minute {
+		t.Errorf("a deletion may take %v", d)
+	}
+	w.Store.Backend = w
+	w.tidy()
+	if n := len(w.objects()); n != 0 {
+		t.Errorf("%d objects", n)
+	}
+}
+
 // attentive is a backend whose objects end with the context, as those of a network do.
 type attentive struct{ asset.Backend }
 
@@ -147,6 +185,7 @@ func (a attentiveReader) Read(into []byte) (int, error) {
 
 // TestPausedReader: only what the backend takes is bounded, not what its reader does in between.
 func TestPausedReader(t *testing.T) {
+	sqldbtest.OnlySQLite(t)
 	w := newWorld(t)
 	content := assettest.Content(1000)
 	w.upload(ada, content)
@@ -233,6 +272,7 @@ func download(t *testing.T, blob *asset.Blob, wait time.Duration) (got int64, se
 
 // TestSlowReaders: one that reads on gets everything, one that has stopped, or would take for ever, is let go.
 func TestSlowReaders(t *testing.T) {
+	sqldbtest.OnlySQLite(t)
 	w := newWorld(t)
 	content := assettest.Content(2 << 20)
 	w.upload(ada, content)
