@@ -3,6 +3,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -24,7 +25,7 @@ import (
 
 const (
 	readHeaderTimeout = 10 * time.Second
-	readTimeout       = 60 * time.Second // a send of 1 MiB over a slow line
+	readTimeout       = 60 * time.Second // a whole request, 1 MiB over a slow line; one that trickles on gets no more
 	idleTimeout       = 120 * time.Second
 	maxHeader         = 16 << 10         // bytes
 	drainOver         = 2 * time.Second  // sockets are told to come back spread over this time
@@ -120,6 +121,8 @@ type process struct {
 	metrics *prometheus.Registry
 	drain   func(ctx context.Context, over time.Duration) // ends sockets
 	close   func() error                                  // after the last request
+
+	readTimeout time.Duration // readTimeout when zero
 }
 
 func (s *services) process() *process {
@@ -137,7 +140,7 @@ func (s *services) process() *process {
 func (p *process) run(ctx context.Context, c config.Config, listener net.Listener, logger *slog.Logger, ready func()) error {
 	unused := newFresh()
 	server := &http.Server{
-		Handler: p.handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+		Handler: p.handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: cmp.Or(p.readTimeout, readTimeout), IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug), ConnState: unused.note,
 	}
 	server.RegisterOnShutdown(func() { time.AfterFunc(freshGrace, unused.close) })

@@ -5,6 +5,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
+	"time"
 
 	"sotto/api"
 	"sotto/internal/asset"
@@ -69,6 +71,10 @@ func readPart(r *http.Request) ([]byte, error) {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, errs.New(errs.TooLarge, api.CodeTooLarge, "The part is larger than one may be.").
 			WithDetails(map[string]int64{"limit": tooLarge.Limit})
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, errs.New(errs.Unavailable, api.CodeUnavailable, "The part did not arrive in time. Repeat it, or send a smaller one.").
+			WithRetryAfter(time.Second).Because(err)
 	}
 	if err != nil {
 		return nil, errs.Invalidf("The part ended early.").Because(err)
