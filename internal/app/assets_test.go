@@ -61,6 +61,26 @@ func TestOpenAssets(t *testing.T) {
 	}
 }
 
+// TestHealthOfLostFolder: people are told, and load balancers go on, because everything else works.
+func TestHealthOfLostFolder(t *testing.T) {
+	folder := t.TempDir()
+	s, _ := wholeAt(t, folder)
+	assets := filepath.Join(folder, "assets", "chat")
+	if err := os.Rename(assets, assets+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(assets, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"/health": "asset store: does not answer; what needs it waits\n", "/readyz": "ready\n"} {
+		answer := httptest.NewRecorder()
+		s.handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		if answer.Code != http.StatusOK || !strings.Contains(answer.Body.String(), want) {
+			t.Errorf("%s: %d %s", path, answer.Code, answer.Body)
+		}
+	}
+}
+
 // TestOddAssetSettings are those that only the store itself can judge. No error repeats the secret.
 func TestOddAssetSettings(t *testing.T) {
 	for _, c := range []struct{ store, authorities, want string }{
