@@ -206,8 +206,9 @@ func (c *Client) prepareErrand(ctx context.Context, key []byte) (*api.Send, erro
 		return nil, err
 	}
 	bundles := map[api.DeviceRef]e2ee.PreKeyBundle{}
+	asked := map[api.DeviceRef]bool{} // for prekeys
 	for round := 0; ; round++ {
-		try, need, err := c.encryptErrand(key, bundles, round == errandRounds)
+		try, need, err := c.encryptErrand(key, bundles, asked, round == errandRounds)
 		if err != nil || need == nil {
 			return try, err
 		}
@@ -219,6 +220,9 @@ func (c *Client) prepareErrand(ctx context.Context, key []byte) (*api.Send, erro
 			}
 			if err != nil {
 				return nil, err
+			}
+			for _, d := range devices {
+				asked[api.DeviceRef{AccountID: account, DeviceID: d}] = true
 			}
 		}
 	}
@@ -256,10 +260,10 @@ func (c *Client) openOwn(ctx context.Context, key []byte) error {
 func selfConversation(a api.AccountID) api.ConversationID { return e2ee.DirectConversation(a, a) }
 
 // encryptErrand makes the try of an errand, or says which accounts' prekeys it needs first. In the last round devices
-// without prekeys are passed over.
-func (c *Client) encryptErrand(key []byte, bundles map[api.DeviceRef]e2ee.PreKeyBundle, last bool) (
-	*api.Send, map[api.AccountID][]api.WireDeviceID, error,
-) {
+// without prekeys are passed over; those that came so late that nobody has asked for theirs are next.
+func (c *Client) encryptErrand(
+	key []byte, bundles map[api.DeviceRef]e2ee.PreKeyBundle, asked map[api.DeviceRef]bool, last bool,
+) (*api.Send, map[api.AccountID][]api.WireDeviceID, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	me, err := c.device()
@@ -296,6 +300,11 @@ func (c *Client) encryptErrand(key []byte, bundles map[api.DeviceRef]e2ee.PreKey
 		return nil, nil, fail(CodePreKeys, "The devices of a silent send cannot be reached at the moment.")
 	}
 	e.Try, e.Unknown = try, true
+	for account, devices := range w.need {
+		for _, d := range devices {
+			e.More = e.More || !asked[api.DeviceRef{AccountID: account, DeviceID: d}]
+		}
+	}
 	w.b.put(key, e)
 	return try, nil, c.commit(w.b)
 }
@@ -419,6 +428,9 @@ func (c *Client) ranErrand(key []byte, try *api.Send) error {
 	if len(e.To) == 0 {
 		err = c.removeErrand(b, key)
 	} else {
+		if try.Class == api.ClassSilent {
+			err = c.renew(&e)
+		}
 		if !e.More {
 			e.NotBefore = c.millis() + errandLater.Milliseconds()
 		}
@@ -432,6 +444,21 @@ func (c *Client) ranErrand(key []byte, try *api.Send) error {
 		return err
 	}
 	return c.commit(b)
+}
+
+// renew gives a silent content another id, for the devices that it did not reach yet: the server stores what has an id
+// once.
+func (c *Client) renew(e *errand) error {
+	if err := c.random(e.ID[:]); err != nil || e.Plain != nil {
+		return err
+	}
+	content, err := e2ee.ParseContent(e.Content)
+	if err != nil {
+		return storeError(err)
+	}
+	content.MessageID = e.ID
+	e.Content = content.Marshal()
+	return nil
 }
 
 // errandLater is when an errand looks again for devices that it could not reach.

@@ -79,8 +79,19 @@ func (c *Client) QueueSilent(kind byte, conversation api.ConversationID, body e2
 	if err != nil {
 		return err
 	}
+	return c.queueSilentFor(kind, conversation, body, devices)
+}
+
+// QueueSilentFor queues a content of class silent for some devices.
+func (c *Client) QueueSilentFor(kind byte, conversation api.ConversationID, body e2ee.Body, to ...api.DeviceRef) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queueSilentFor(kind, conversation, body, to)
+}
+
+func (c *Client) queueSilentFor(kind byte, conversation api.ConversationID, body e2ee.Body, to []api.DeviceRef) error {
 	b := &batch{}
-	if err := c.queueSilent(b, slot(kind), conversation, body, devices); err != nil {
+	if err := c.queueSilent(b, slot(kind), conversation, body, to); err != nil {
 		return err
 	}
 	return c.commit(b)

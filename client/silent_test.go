@@ -197,6 +197,38 @@ func TestSilentDeviceGone(t *testing.T) {
 	bob.takes(2)
 }
 
+// TestSilentJoined: devices that join a send while prekeys for the ones before are fetched get it at once, however many
+// times that happens.
+func TestSilentJoined(t *testing.T) {
+	w := newWorld(t)
+	ada, bobs := w.person("ada"), []*person{w.person("bob"), w.device("second", "bob"), w.device("third", "bob")}
+	id := ada.talk("bob")
+	ada.safety("bob") // learns of all three
+	var to []api.DeviceRef
+	for _, p := range bobs {
+		me, _ := p.Account()
+		to = append(to, api.DeviceRef{AccountID: me.ID, DeviceID: me.WireDevice})
+		p.connect()
+	}
+	next := func(*api.ClaimResponse) {
+		if len(to) == 0 {
+			return
+		}
+		d := to[0]
+		to = to[1:]
+		if err := ada.QueueSilentFor(receipt, id, read(1), d); err != nil {
+			t.Error(err)
+		}
+	}
+	onAnswer(ada, "/prekeys/claim", next)
+	next(nil)
+	ada.connect()
+	ada.idle()
+	for _, p := range bobs {
+		p.takes(1)
+	}
+}
+
 // TestEphemeral: typing reaches a device that is connected and has a session, nothing is stored, and offline nothing
 // happens.
 func TestEphemeral(t *testing.T) {
