@@ -51,6 +51,7 @@ type errand struct {
 	Try          *api.Send          `json:"try,omitempty"`
 	Unknown      bool               `json:"unknown,omitempty"` // Try may have reached the server
 	More         bool               `json:"more,omitempty"`    // devices of To came while Try was under way, and are next
+	Again        []api.DeviceRef    `json:"again,omitempty"`   // asked while Try was under way, and need more than that
 }
 
 // addErrand puts an errand into its slot. Devices that wait for what is there get the later content instead; a
@@ -62,10 +63,10 @@ func (c *Client) addErrand(b *batch, s slot, id [16]byte, e errand) error {
 		return err
 	}
 	if found {
-		e.To = union(e.To, old.To)
 		if e.Supplement && old.Unknown {
-			e.Try, e.Unknown, e.More = old.Try, true, true // its bytes go out again first
+			e.Try, e.Unknown, e.More, e.Again = old.Try, true, true, union(e.To, old.Again) // its bytes go out again first
 		}
+		e.To = union(e.To, old.To)
 	} else {
 		n, _, err := staged[int](c, b, keyErrands)
 		if err != nil {
@@ -420,7 +421,8 @@ func (c *Client) ranErrand(key []byte, try *api.Send) error {
 			return v.AccountID == ref.AccountID && v.DeviceID == ref.DeviceID
 		})
 	})
-	e.Try, e.Unknown, e.Attempts = nil, false, 0
+	e.To = union(e.To, e.Again)
+	e.Try, e.Unknown, e.Attempts, e.Again = nil, false, 0, nil
 	b := &batch{}
 	if try.Class == api.ClassSilent {
 		b.put(keyPlace(e.Conversation, e.ID), place{Sent: true}) // the log for retry requests
@@ -514,7 +516,7 @@ func (c *Client) untried(key []byte, try *api.Send) error {
 	if err != nil || !found || e.ID != try.MessageID {
 		return err
 	}
-	e.Try, e.Unknown = nil, false
+	e.Try, e.Unknown, e.Again = nil, false, nil
 	b := &batch{}
 	b.put(key, e)
 	return c.commit(b)

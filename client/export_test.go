@@ -97,6 +97,17 @@ func (c *Client) queueSilentFor(kind byte, conversation api.ConversationID, body
 	return c.commit(b)
 }
 
+// Supplement queues a stored message once more for some devices.
+func (c *Client) Supplement(conversation api.ConversationID, id api.MessageID, to ...api.DeviceRef) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := &batch{}
+	if err := c.supplement(b, conversation, id, to); err != nil {
+		return err
+	}
+	return c.commit(b)
+}
+
 // SelfConversation is the conversation of an account with itself.
 func SelfConversation(a api.AccountID) api.ConversationID { return selfConversation(a) }
 

@@ -51,6 +51,37 @@ func TestFirstAnswerLacksDevice(t *testing.T) {
 	}
 }
 
+// TestSupplementAskedAgain: a device asks once more while the outcome of what it was sent is unknown, so that those very
+// bytes may be what it could not read. It gets them again, and then others.
+func TestSupplementAskedAgain(t *testing.T) {
+	w := newWorld(t)
+	ada, bob := w.person("ada"), w.person("bob")
+	id := ada.talk("bob")
+	ada.connect()
+	m := ada.send(id, "one")
+	ada.sent(m)
+	me, _ := bob.Account()
+	to := api.DeviceRef{AccountID: me.ID, DeviceID: me.WireDevice}
+	events := ada.Events()
+	defer events.Close()
+	sends := ada.loseReply()
+	if err := ada.Supplement(id, m, to); err != nil {
+		t.Fatal(err)
+	}
+	ada.event(events, client.EventDisconnected)
+	ada.disconnect()
+	if err := ada.Supplement(id, m, to); err != nil {
+		t.Fatal(err)
+	}
+	ada.connect()
+	ada.idle()
+	if all := sends(); len(all) != 3 || all[0] != all[1] || all[1] == all[2] {
+		t.Errorf("%d sends left: %q", len(all), all)
+	}
+	bob.connect()
+	bob.reads(id, 1)
+}
+
 // sleep makes devices of an account dormant, every one when none is named, as 45 days without contact do. The server
 // starts again, at another address.
 func (w *world) sleep(a api.AccountID, devices ...api.WireDeviceID) {
