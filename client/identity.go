@@ -95,7 +95,8 @@ func (c *Client) identityChanged(before pinned, p *pinned, b *batch) (warn bool,
 	if err != nil {
 		return false, err
 	}
-	theirs, _, known, err := stateFact[peerState](c, statePeerOf(p.Account), factTrust)
+	name := statePeerOf(p.Account)
+	theirs, at, known, err := stateFact[peerState](c, name, factTrust)
 	if err != nil {
 		return false, err
 	}
@@ -118,7 +119,8 @@ func (c *Client) identityChanged(before pinned, p *pinned, b *batch) (warn bool,
 	if known {
 		return true, nil
 	}
-	return true, c.noteTrust(*p, b)
+	// Just above what it follows, and below whatever the user decides on another device meanwhile.
+	return true, c.setFact(b, name, factTrust, rank{at[0], at[1] + 1}, p.state())
 }
 
 // keyIdentityNotice is the place of the one notice of a contact; message ids are random, so that none is in it.
@@ -253,7 +255,7 @@ func (p pinned) state() peerState {
 	return peerState{Key: p.Key, Verified: p.Verified, Changes: p.Changes}
 }
 
-// noteTrust puts what the user knows of a contact into account state. The latest counts, whatever key it is about: a
+// noteTrust puts what the user has decided on a contact into account state. The latest counts, whatever key it is about: a
 // device to which the server shows another key than to the others must not silence them. The caller holds c.mu.
 func (c *Client) noteTrust(p pinned, b *batch) error {
 	return c.changeFacts(b, statePeerOf(p.Account), map[string]any{factTrust: p.state()})

@@ -212,6 +212,32 @@ func TestTrustSurvives(t *testing.T) {
 	}
 }
 
+// reset gives bob another identity, and returns the safety number that ada is shown then.
+func (p *person) reset() client.Safety {
+	p.t.Helper()
+	fresh := p.w.person("fresh")
+	o := client.ResetOptions{Code: p.w.resetCode("bob"), NewPassword: newPassword, NewCode: fresh.newCode(), DeviceName: "new"}
+	if _, err := fresh.Reset(p.t.Context(), o); err != nil {
+		p.t.Fatal(err)
+	}
+	now := p.safety("bob")
+	if !now.Stopped {
+		p.t.Fatalf("%+v", now)
+	}
+	return now
+}
+
+// decided fails unless bob is verified under that number, and nothing is left to decide.
+func (p *person) decided(now client.Safety) {
+	p.t.Helper()
+	if s := p.safety("bob"); !s.Verified || s.Digits != now.Digits || s.Stopped || len(s.Changes) != 1 || !s.Changes[0].Accepted {
+		p.t.Errorf("%+v", s)
+	}
+	if notices, err := p.Notices(); err != nil || len(notices) > 0 {
+		p.t.Errorf("%+v, %v", notices, err)
+	}
+}
+
 // TestDecisionOutlastsTheNews: a device that was away while another identity came up and was decided upon takes over the
 // decision when it learns of both. It warns of nothing, and takes nobody's mark.
 func TestDecisionOutlastsTheNews(t *testing.T) {
@@ -226,15 +252,7 @@ func TestDecisionOutlastsTheNews(t *testing.T) {
 	away.connect()
 	away.until("the mark", away.verified)
 	away.disconnect()
-	fresh := w.person("fresh")
-	o := client.ResetOptions{Code: w.resetCode("bob"), NewPassword: newPassword, NewCode: fresh.newCode(), DeviceName: "new"}
-	if _, err := fresh.Reset(t.Context(), o); err != nil {
-		t.Fatal(err)
-	}
-	now := ada.safety("bob")
-	if !now.Stopped {
-		t.Fatalf("%+v", now)
-	}
+	now := ada.reset()
 	if err := ada.SetVerified(now, true); err != nil {
 		t.Fatal(err)
 	}
@@ -249,15 +267,35 @@ func TestDecisionOutlastsTheNews(t *testing.T) {
 		profile, err := away.Profile()
 		return err == nil && profile.DisplayName == "Ada"
 	})
-	if s := away.safety("bob"); !s.Verified || s.Digits != now.Digits || s.Stopped || len(s.Changes) != 1 || !s.Changes[0].Accepted {
+	for _, p := range []*person{away, third, ada} {
+		p.decided(now)
+	}
+}
+
+// TestDecisionBeatsTheNews: what the user has decided counts, also when another device learns of the new identity later
+// than that and earlier than of the decision.
+func TestDecisionBeatsTheNews(t *testing.T) {
+	w := newWorld(t)
+	ada := w.person("ada")
+	ada.connect()
+	ada.talk("bob")
+	if err := ada.SetVerified(ada.safety("bob"), true); err != nil {
+		t.Fatal(err)
+	}
+	other := w.device("other", "ada")
+	other.connect()
+	other.until("the mark", other.verified)
+	ada.disconnect()
+	now := ada.reset()
+	if err := ada.SetVerified(now, true); err != nil {
+		t.Fatal(err)
+	}
+	if s := other.safety("bob"); !s.Stopped {
 		t.Errorf("%+v", s)
 	}
-	for _, p := range []*person{ada, third, away} {
-		if s := p.safety("bob"); !s.Verified || s.Digits != now.Digits {
-			t.Errorf("%+v", s)
-		}
-		if notices, err := p.Notices(); err != nil || len(notices) > 0 {
-			t.Errorf("%+v, %v", notices, err)
-		}
+	ada.connect()
+	other.until("the decision", other.verified)
+	for _, p := range []*person{other, ada} {
+		p.decided(now)
 	}
 }
