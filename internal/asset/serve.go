@@ -2,6 +2,7 @@ package asset
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -39,6 +40,20 @@ func Serve(w http.ResponseWriter, r *http.Request, b *Blob) error {
 	answer := &writer{ResponseWriter: w, blob: b, head: r.Method == http.MethodHead, until: time.Now().Add(serveWithin)}
 	http.ServeContent(answer, r, "", time.Time{}, b)
 	return answer.err
+}
+
+// ServeNamed answers with the asset that the path names, {sha256}; open is Store.Sealed or Store.Public.
+func ServeNamed(w http.ResponseWriter, r *http.Request, open func(context.Context, [32]byte) (*Blob, error)) error {
+	sum, err := ParseName(r.PathValue("sha256"))
+	if err != nil {
+		return err
+	}
+	blob, err := open(r.Context(), sum)
+	if err != nil {
+		return err
+	}
+	defer blob.Close() //nolint:errcheck // it was read
+	return Serve(w, r, blob)
 }
 
 // writer gives an answer that http.ServeContent refuses the form of all others, opens the first part before it says that

@@ -83,16 +83,7 @@ func readPart(r *http.Request) ([]byte, error) {
 }
 
 func (s *Service) handleAsset(w http.ResponseWriter, r *http.Request, _ token.Actor) (any, error) {
-	sum, err := asset.ParseName(r.PathValue("sha256"))
-	if err != nil {
-		return nil, err
-	}
-	blob, err := s.Assets.Sealed(r.Context(), sum)
-	if err != nil {
-		return nil, err
-	}
-	defer blob.Close() //nolint:errcheck // it was read
-	return httpx.Written, asset.Serve(w, r, blob)
+	return httpx.Written, asset.ServeNamed(w, r, s.Assets.Sealed)
 }
 
 func (s *Service) handleDeleteAsset(_ http.ResponseWriter, r *http.Request, actor token.Actor) (any, error) {

@@ -88,14 +88,5 @@ func (s *Service) shownLogo(ctx context.Context) (*shownLogo, error) {
 
 // handleImage answers with what was published, and with nothing else that the store has.
 func (s *Service) handleImage(w http.ResponseWriter, r *http.Request, _ token.Actor) (any, error) {
-	sum, err := asset.ParseName(r.PathValue("sha256"))
-	if err != nil {
-		return nil, err
-	}
-	blob, err := s.Assets.Public(r.Context(), sum)
-	if err != nil {
-		return nil, err
-	}
-	defer blob.Close() //nolint:errcheck // it was read
-	return httpx.Written, asset.Serve(w, r, blob)
+	return httpx.Written, asset.ServeNamed(w, r, s.Assets.Public)
 }
