@@ -46,6 +46,26 @@ func (t *tally) add(n int) {
 
 func (t *tally) print() { fmt.Fprintf(t.out, "assets: %d files, %d KiB\n", t.files, t.bytes>>10) }
 
+// readAssets gives every object that db names to take, and those that are missing or damaged, with the reason, to lost.
+func readAssets(
+	ctx context.Context, db *sqldb.DB, root string, all *tally,
+	take func(asset.Object, []byte) error, lost func(asset.Object, error) error,
+) error {
+	source := disk.Existing(root)
+	return asset.EachObject(ctx, db, func(o asset.Object) error {
+		content, err := o.Read(ctx, source)
+		if err == nil {
+			err = take(o, content)
+			all.add(len(content))
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return lost(o, err)
+	})
+}
+
 // backupAssets copies the objects that the databases name now, after those were copied: all that the copies name and that is
 // not removed since, and perhaps more. Objects never change. It returns how many should be there and are not.
 func backupAssets(ctx context.Context, c config.Config, to string, out io.Writer) (faults int, err error) {
@@ -74,29 +94,21 @@ func backupAssetsOf(ctx context.Context, c config.Config, service, to string, al
 	if err != nil {
 		return 0, err
 	}
-	source := disk.Existing(filepath.Join(c.DataDir, assetsDir, service))
-	err = asset.EachObject(ctx, db, func(o asset.Object) error {
-		content, err := o.Read(ctx, source)
-		if err == nil {
-			err = target.Put(ctx, o.Name(), content)
-			all.add(len(content))
+	err = readAssets(ctx, db, filepath.Join(c.DataDir, assetsDir, service), all,
+		func(o asset.Object, content []byte) error { return target.Put(ctx, o.Name(), content) },
+		func(o asset.Object, cause error) error {
+			fault, err := assetFault(ctx, db, o, cause)
+			if fault != "" {
+				faults++
+				fmt.Fprintln(all.out, fault)
+			}
 			return err
-		}
-		fault, err := assetFault(ctx, db, o, err)
-		if fault != "" {
-			faults++
-			fmt.Fprintln(all.out, fault)
-		}
-		return err
-	})
+		})
 	return faults, err
 }
 
 // assetFault is a line about an object that could not be read, or nothing when it was removed meanwhile.
 func assetFault(ctx context.Context, db *sqldb.DB, o asset.Object, cause error) (string, error) {
-	if ctx.Err() != nil {
-		return "", ctx.Err()
-	}
 	named, err := o.Named(ctx, db)
 	if err != nil || !named {
 		return "", err
@@ -122,24 +134,16 @@ func restoreAssetsOf(ctx context.Context, c config.Config, service, path, from s
 	if err != nil {
 		return 0, err
 	}
-	source := disk.Existing(filepath.Join(from, assetsDir, service))
 	var last api.UploadID
-	err = asset.EachObject(ctx, db, func(o asset.Object) error {
-		content, err := o.Read(ctx, source)
-		if err == nil {
-			err = target.Put(ctx, o.Name(), content)
-			all.add(len(content))
-			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if o.Asset() != last { // its parts come one after the other
-			last, lost = o.Asset(), lost+1
-			fmt.Fprintf(all.out, "asset %s is not whole in the backup: %v\n", o.Asset(), err)
-		}
-		return asset.Lose(ctx, db, o.Asset(), time.Now())
-	})
+	err = readAssets(ctx, db, filepath.Join(from, assetsDir, service), all,
+		func(o asset.Object, content []byte) error { return target.Put(ctx, o.Name(), content) },
+		func(o asset.Object, cause error) error {
+			if o.Asset() != last { // its parts come one after the other
+				last, lost = o.Asset(), lost+1
+				fmt.Fprintf(all.out, "asset %s is not whole in the backup: %v\n", o.Asset(), cause)
+			}
+			return asset.Lose(ctx, db, o.Asset(), time.Now())
+		})
 	return lost, err
 }
 
@@ -177,19 +181,15 @@ func restoreAssets(ctx context.Context, c config.Config, dir *dataDir, from stri
 func checkAssets(ctx context.Context, c config.Config, service string, db *sqldb.DB, out io.Writer) (faults []string, err error) {
 	all := &tally{out: out, said: time.Now()}
 	root := filepath.Join(c.DataDir, assetsDir, service)
-	source := disk.Existing(root)
-	err = asset.EachObject(ctx, db, func(o asset.Object) error {
-		content, err := o.Read(ctx, source)
-		if err == nil {
-			all.add(len(content))
-			return nil
-		}
-		fault, err := assetFault(ctx, db, o, err)
-		if fault != "" {
-			faults = append(faults, fault)
-		}
-		return err
-	})
+	err = readAssets(ctx, db, root, all,
+		func(asset.Object, []byte) error { return nil },
+		func(o asset.Object, cause error) error {
+			fault, err := assetFault(ctx, db, o, cause)
+			if fault != "" {
+				faults = append(faults, fault)
+			}
+			return err
+		})
 	all.print()
 	if _, missing := os.Stat(root); missing != nil && len(faults) > 0 {
 		faults = []string{fmt.Sprintf("%d files of assets are missing with their folder %s", len(faults), root)}

@@ -37,8 +37,8 @@ type manifest struct {
 	Assets bool `json:"assets"`
 }
 
-// Backup copies the databases, the assets on disk and the secrets into a new folder while the server runs or is stopped. It writes aside
-// and renames at the end, so that the folder is a whole backup or not there.
+// Backup copies the databases, the assets on disk and the secrets into a new folder while the server runs or is stopped. It
+// writes aside and renames at the end, so that the folder is a whole backup or not there.
 func Backup(ctx context.Context, c config.Config, to string, out io.Writer) (err error) {
 	if err := onlySQLite(c, "copy it with pg_dump, and keep secrets.json of the data directory with the copy"); err != nil {
 		return err
