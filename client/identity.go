@@ -100,7 +100,7 @@ func (c *Client) identityChanged(before pinned, p *pinned, b *batch) (warn bool,
 	if err != nil {
 		return false, err
 	}
-	known = known && bytes.Equal(theirs.Key, p.Key) && (before.Version == 0 || theirs.follows(before.Key))
+	known = known && bytes.Equal(theirs.Key, p.Key) && (before.Version == 0 || replaced(theirs.Changes, before.Key))
 	if known {
 		p.Verified, p.Changes = theirs.Verified, theirs.Changes
 		if changed, _ := p.undecided(); !changed {
@@ -246,9 +246,9 @@ type peerState struct {
 	Changes  []IdentityChange `json:"changes,omitempty"`
 }
 
-// follows tells whether s was said by somebody who knew that key before.
-func (s peerState) follows(key []byte) bool {
-	return slices.ContainsFunc(s.Changes, func(c IdentityChange) bool { return bytes.Equal(c.OldKey, key) })
+// replaced tells whether one of the changes took the place of that key.
+func replaced(changes []IdentityChange, key []byte) bool {
+	return slices.ContainsFunc(changes, func(c IdentityChange) bool { return bytes.Equal(c.OldKey, key) })
 }
 
 func (p pinned) state() peerState {
@@ -293,7 +293,7 @@ func (p *pinned) recall(s peerState) (changed bool) {
 	if len(s.Changes) > len(p.Changes) || (len(s.Changes) == len(p.Changes) && bytes.Equal(s.Key, p.Key)) {
 		p.Changes = s.Changes
 	}
-	if bytes.Equal(s.Key, p.Key) || slices.ContainsFunc(p.Changes, func(c IdentityChange) bool { return bytes.Equal(c.OldKey, s.Key) }) {
+	if bytes.Equal(s.Key, p.Key) || replaced(p.Changes, s.Key) {
 		p.Verified = p.Verified || s.Verified && bytes.Equal(s.Key, p.Key)
 		return false
 	}
