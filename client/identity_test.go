@@ -183,19 +183,26 @@ func (p *person) verified() bool {
 	return err == nil && slices.ContainsFunc(all, func(v client.Conversation) bool { return v.Verified })
 }
 
+// marked is ada, who has verified bob, and another device of hers that knows it.
+func (w *world) marked(name string) (ada, other *person) {
+	w.t.Helper()
+	ada = w.person("ada")
+	ada.connect()
+	ada.talk("bob")
+	if err := ada.SetVerified(ada.safety("bob"), true); err != nil {
+		w.t.Fatal(err)
+	}
+	other = w.device(name, "ada")
+	other.connect()
+	other.until("the mark", other.verified)
+	return ada, other
+}
+
 // TestTrustSurvives: a device that was added later, perhaps when all others were lost, shows the verified mark, and that
 // another identity is not the one that was verified. What is taken back on one device is taken back on all.
 func TestTrustSurvives(t *testing.T) {
 	w := newWorld(t)
-	ada := w.person("ada")
-	ada.connect()
-	ada.talk("bob")
-	if err := ada.SetVerified(ada.safety("bob"), true); err != nil {
-		t.Fatal(err)
-	}
-	second := w.device("second", "ada")
-	second.connect()
-	second.until("the mark", second.verified)
+	ada, second := w.marked("second")
 	third := w.device("third", "ada")
 	third.connect()
 	third.until("the mark", third.verified)
@@ -242,15 +249,7 @@ func (p *person) decided(now client.Safety) {
 // decision when it learns of both. It warns of nothing, and takes nobody's mark.
 func TestDecisionOutlastsTheNews(t *testing.T) {
 	w := newWorld(t)
-	ada := w.person("ada")
-	ada.connect()
-	ada.talk("bob")
-	if err := ada.SetVerified(ada.safety("bob"), true); err != nil {
-		t.Fatal(err)
-	}
-	away := w.device("away", "ada")
-	away.connect()
-	away.until("the mark", away.verified)
+	ada, away := w.marked("away")
 	away.disconnect()
 	now := ada.reset()
 	if err := ada.SetVerified(now, true); err != nil {
@@ -276,15 +275,7 @@ func TestDecisionOutlastsTheNews(t *testing.T) {
 // than that and earlier than of the decision.
 func TestDecisionBeatsTheNews(t *testing.T) {
 	w := newWorld(t)
-	ada := w.person("ada")
-	ada.connect()
-	ada.talk("bob")
-	if err := ada.SetVerified(ada.safety("bob"), true); err != nil {
-		t.Fatal(err)
-	}
-	other := w.device("other", "ada")
-	other.connect()
-	other.until("the mark", other.verified)
+	ada, other := w.marked("other")
 	ada.disconnect()
 	now := ada.reset()
 	if err := ada.SetVerified(now, true); err != nil {

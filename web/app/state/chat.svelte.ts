@@ -77,6 +77,9 @@ export class Chat {
     return display === this.name ? "" : display;
   }
 
+  // shown is the one of the two that stands out.
+  get shown(): string { return this.display || this.name; }
+
   // title is both, for where there is one text only.
   get title(): string { return this.display ? `${isolate(this.display)} (${this.name})` : this.name; }
 

@@ -4,7 +4,6 @@ import { client } from "./client.svelte";
 import { preferences } from "./preferences.svelte";
 import { words } from "./language.svelte";
 
-
 // kinds of notification that have a text; another one gets that of "other".
 export const kinds = [
   "messages", "welcome", "signed_in", "device_added", "device_removed", "password_changed", "recovered", "reset", "email_changed",
