@@ -17,7 +17,6 @@ import (
 	"testing"
 
 	"sotto/internal/notification/notificationtest"
-	"sotto/internal/testenv"
 	"sotto/test/contract/rest"
 )
 
@@ -177,21 +176,7 @@ func TestLogoTried(t *testing.T) {
 // TestLogoOfServices is TestLogo over separate services: only those processes that notify have the file and the store.
 func TestLogoOfServices(t *testing.T) {
 	t.Parallel()
-	services := testenv.Services{Dir: t.TempDir()}
-	t.Cleanup(func() {
-		if err := services.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	shape := testenv.Shape{Name: "split", Postgres: true, Separate: true, Chats: 1}
-	if err := services.Start(t.Context(), shape); err != nil {
-		t.Fatal(err)
-	}
-	server, err := services.NewServer(t.Context(), shape, binaries, filepath.Join(t.TempDir(), "data"), "logo", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server.CleanUp(t)
+	_, server := newSplit(t, "logo")
 	w := newEnds(t)
 	file := filepath.Join(t.TempDir(), "logo.png")
 	content := paint(t, file, 150)

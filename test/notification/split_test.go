@@ -15,14 +15,10 @@ import (
 	"sotto/test/contract/rest"
 )
 
-// TestKilledInBetweenServices is TestKilledInBetween over separate services: the notification service is killed again and
-// again, and in the middle the broker.
-func TestKilledInBetweenServices(t *testing.T) {
-	if os.Getenv("SOTTO_SCALE") == "" {
-		t.Skip("takes two minutes, most of them until a killed process's jobs are free again: SOTTO_SCALE=1, or make soak")
-	}
-	t.Parallel()
-	services := testenv.Services{Dir: t.TempDir()}
+// newSplit prepares separate services over what they need, which is up; database is theirs alone.
+func newSplit(t *testing.T, database string) (*testenv.Services, *testenv.Server) {
+	t.Helper()
+	services := &testenv.Services{Dir: t.TempDir()}
 	t.Cleanup(func() {
 		if err := services.Close(); err != nil {
 			t.Error(err)
@@ -32,11 +28,22 @@ func TestKilledInBetweenServices(t *testing.T) {
 	if err := services.Start(t.Context(), shape); err != nil {
 		t.Fatal(err)
 	}
-	server, err := services.NewServer(t.Context(), shape, binaries, filepath.Join(t.TempDir(), "data"), "notified", "")
+	server, err := services.NewServer(t.Context(), shape, binaries, filepath.Join(t.TempDir(), "data"), database, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	server.CleanUp(t)
+	return services, server
+}
+
+// TestKilledInBetweenServices is TestKilledInBetween over separate services: the notification service is killed again and
+// again, and in the middle the broker.
+func TestKilledInBetweenServices(t *testing.T) {
+	if os.Getenv("SOTTO_SCALE") == "" {
+		t.Skip("takes two minutes, most of them until a killed process's jobs are free again: SOTTO_SCALE=1, or make soak")
+	}
+	t.Parallel()
+	services, server := newSplit(t, "notified")
 	w := newEnds(t)
 	for _, p := range server.Processes {
 		p.Env = append(p.Env, w.settings()...)
