@@ -182,7 +182,7 @@ func (c *Client) answered(id api.ConversationID, b *batch) error {
 	v.State = api.MemberAccepted
 	b.set(keyConversation(id), v)
 	b.events = append(b.events, Event{Type: EventConversation, Conversation: id, Account: v.Peer})
-	return nil
+	return c.queueReadSoFar(b, v)
 }
 
 // learn holds a conversation that the server shows against its members, whose hash its id is, and stores it.
@@ -214,6 +214,11 @@ func (c *Client) learn(res api.Conversation) (conversation, error) {
 	v.State = res.State
 	b := &batch{}
 	b.put(keyConversation(v.ID), v)
+	if found {
+		if err := c.queueReadSoFar(b, v); err != nil {
+			return v, err
+		}
+	}
 	if err := c.commit(b); err != nil {
 		return v, err
 	}

@@ -128,6 +128,16 @@ func (c *Client) queueReceipt(b *batch, v conversation, p Position) error {
 	return err
 }
 
+// queueReadSoFar queues the receipt of a conversation that has been accepted: what was read before that was told to nobody.
+// Every device of the account that learns of it queues one, as the one that accepted may have stopped. The caller holds c.mu.
+func (c *Client) queueReadSoFar(b *batch, v conversation) error {
+	p, _, _, err := stateFact[Position](c, stateRead+v.ID.String(), factPosition)
+	if err != nil || p.IsZero() {
+		return err
+	}
+	return c.queueReceipt(b, v, p)
+}
+
 // takeReceipt records up to where the other member has read. The caller holds c.mu.
 func (c *Client) takeReceipt(from api.DeviceRef, conversation api.ConversationID, body e2ee.Body, b *batch) error {
 	r, err := body.Receipt()

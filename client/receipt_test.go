@@ -48,6 +48,8 @@ func TestReceipts(t *testing.T) {
 	if err := bob.Accept(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
+	ada.becomes(id, client.StateRead) // what was read before
+	second.becomes(id, client.StateRead)
 	at = ada.sent(ada.send(id, "two"))
 	for _, p := range []*person{ada, second} {
 		p.becomes(id, client.StateDelivered)
@@ -74,6 +76,26 @@ func TestReceipts(t *testing.T) {
 	bob.until("the acknowledgement", func() bool { return bob.settled(id, 3) })
 	ada.connect()
 	ada.becomes(id, client.StateDelivered)
+}
+
+// TestAnswerSaysWhatWasRead: who answers a request accepts it, and what was read before that is told.
+func TestAnswerSaysWhatWasRead(t *testing.T) {
+	w := newWorld(t)
+	ada, bob := w.person("ada"), w.person("bob")
+	id := ada.talk("bob")
+	ada.connect()
+	bob.connect()
+	at := ada.sent(ada.send(id, "may I?"))
+	bob.reads(id, 1)
+	if err := bob.MarkRead(id, at); err != nil {
+		t.Fatal(err)
+	}
+	events := ada.Events()
+	defer events.Close()
+	bob.sent(bob.send(id, "yes"))
+	if e := ada.event(events, client.EventRead); e.Conversation != id || e.Position != at {
+		t.Errorf("event %+v", e)
+	}
 }
 
 // TestReceiptsAreCoalesced: whoever scrolls through a hundred messages sends few receipts, and the last one counts.
