@@ -3,6 +3,7 @@ package client_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -137,47 +138,56 @@ func (f *fleet) settle() {
 // TestSessionsLost: devices lose sessions at random, on either side, while messages are under way. At the end every
 // device has every message exactly once and in the same order, and what was lost has been asked for and answered.
 func TestSessionsLost(t *testing.T) {
-	var answered, repaired int64
-	for seed := uint64(1); seed <= 3; seed++ {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			f := newFleet(t, seed)
-			for range 60 {
-				f.step()
-			}
-			f.settle()
-			var first []client.Message
-			for i, p := range f.all {
-				page, err := p.Messages(f.id, client.Position{}, client.MaxHistory)
-				if err != nil {
-					t.Fatal(err)
+	var answered, repaired atomic.Int64
+	t.Run("seeds", func(t *testing.T) { // returns when all of them have ended
+		for seed := uint64(1); seed <= 3; seed++ {
+			t.Run(fmt.Sprint(seed), func(t *testing.T) {
+				for _, p := range sessionsLost(t, seed) {
+					answered.Add(p.counters().RetriesAnswered)
+					repaired.Add(p.counters().SessionRepairs)
 				}
-				seen := map[string]bool{}
-				for j, m := range page {
-					if seen[m.Text()] {
-						t.Errorf("device %d has %q twice", i, m.Text())
-					}
-					seen[m.Text()] = true
-					if i > 0 && (m.ID != first[j].ID || m.Position != first[j].Position) {
-						t.Errorf("device %d has %q at %+v, another device %q", i, m.Text(), m.Position, first[j].Text())
-					}
-				}
-				if i == 0 {
-					first = page
-				}
-				for _, text := range f.texts {
-					if !seen[text] {
-						t.Errorf("device %d lacks %q", i, text)
-					}
-				}
-				answered += p.counters().RetriesAnswered
-				repaired += p.counters().SessionRepairs
-			}
-			t.Logf("%d messages, %d sessions lost", len(f.texts), f.drops)
-		})
+			})
+		}
+	})
+	if answered.Load() == 0 || repaired.Load() == 0 {
+		t.Errorf("%d requests were answered, %d sessions repaired", answered.Load(), repaired.Load())
 	}
-	if answered == 0 || repaired == 0 {
-		t.Errorf("%d requests were answered, %d sessions repaired", answered, repaired)
+}
+
+func sessionsLost(t *testing.T, seed uint64) []*person {
+	t.Helper()
+	f := newFleet(t, seed)
+	for range 60 {
+		f.step()
 	}
+	f.settle()
+	var first []client.Message
+	for i, p := range f.all {
+		page, err := p.Messages(f.id, client.Position{}, client.MaxHistory)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for j, m := range page {
+			if seen[m.Text()] {
+				t.Errorf("device %d has %q twice", i, m.Text())
+			}
+			seen[m.Text()] = true
+			if i > 0 && (m.ID != first[j].ID || m.Position != first[j].Position) {
+				t.Errorf("device %d has %q at %+v, another device %q", i, m.Text(), m.Position, first[j].Text())
+			}
+		}
+		if i == 0 {
+			first = page
+		}
+		for _, text := range f.texts {
+			if !seen[text] {
+				t.Errorf("device %d lacks %q", i, text)
+			}
+		}
+	}
+	t.Logf("%d messages, %d sessions lost", len(f.texts), f.drops)
+	return f.all
 }
 
 // TestPreKeysRunLow: so many sessions are begun with a device that stays connected that its one-time prekeys run low. It

@@ -134,6 +134,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Parallel() // a world shares nothing with others
 	w := &world{t: t, dir: t.TempDir()}
 	if err := os.CopyFS(w.dir, os.DirFS(template.dir)); err != nil {
 		t.Fatal(err)

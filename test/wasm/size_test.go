@@ -19,30 +19,33 @@ const (
 	sizeLimit    = 1_100_000 // bytes, all files together
 )
 
-// compress prints the brotli size of each file. Quality 11 is what a build makes once for all downloads.
-const compress = `
+// compressed prints the size of each compressed file, and fails unless it is a file of the same name that was built.
+const compressed = `
 import { readFileSync } from "node:fs";
-import { brotliCompressSync, constants as c } from "node:zlib";
-for (const file of process.argv.slice(1)) {
-  const b = readFileSync(file);
-  const params = { [c.BROTLI_PARAM_QUALITY]: 11, [c.BROTLI_PARAM_SIZE_HINT]: b.length };
-  console.log(brotliCompressSync(b, { params }).length);
+import { basename, join } from "node:path";
+import { brotliDecompressSync } from "node:zlib";
+const [built, ...files] = process.argv.slice(1);
+for (const file of files) {
+  const b = readFileSync(file), name = basename(file, ".br");
+  if (!brotliDecompressSync(b).equals(readFileSync(join(built, name)))) throw new Error(name + " is another one; run: make web");
+  console.log(b.length);
 }`
 
-// TestSize: what a browser downloads before it can do anything stays small. Growth is a decision, and written down.
+// TestSize: what a browser downloads before it can do anything stays small. Growth is a decision, and written down. The
+// web client was built before, and its build compressed the files: that takes a minute.
 func TestSize(t *testing.T) {
 	t.Parallel()
 	root := testenv.Root()
-	files := []string{
-		filepath.Join(built, "sotto.wasm"), filepath.Join(built, "wasm_exec.js"),
-		filepath.Join(root, "cmd/sotto-wasm/shim.js"), filepath.Join(root, "cmd/sotto-wasm/worker.js"),
+	files, err := filepath.Glob(filepath.Join(root, "web/dist/core/*/*.br"))
+	if err != nil || len(files) != 4 {
+		t.Fatalf("the web client has %d files of the core, %v; run: make web", len(files), err)
 	}
-	cmd := exec.Command("node", append([]string{"--input-type=module", "--eval", compress, "--"}, files...)...)
+	cmd := exec.Command("node", append([]string{"--input-type=module", "--eval", compressed, "--", built}, files...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("compressing: %v\n%s", err, stderr.String())
+		t.Fatalf("looking at what a browser downloads: %v\n%s", err, stderr.String())
 	}
 	size := 0
 	for _, line := range strings.Fields(string(out)) {
