@@ -32,8 +32,9 @@ test("no serious or critical violation on any screen, light and dark", async () 
   const alice = await Person.arrive(browser, line.url);
   await alice.context.addInitScript(axe);
   const { page } = alice;
+  await page.goto(line.url);
   const shows = async (path, what) => {
-    await page.goto(line.url + path);
+    await alice.go(path);
     await what().first().waitFor();
     await audit(page, path);
   };
@@ -82,7 +83,7 @@ test("no serious or critical violation on any screen, light and dark", async () 
   for (const [section, name] of [["profile", "Profile"], ["account", "Account"], ["devices", "Devices"], ["notices", "What happened"], ["notifications", "Notifications"], ["privacy", "Privacy"], ["appearance", "Appearance and language"]]) {
     await shows(`/settings/${section}`, () => page.getByRole("heading", { name, level: 1 }));
   }
-  await page.goto(`${line.url}/settings/account`);
+  await alice.go("/settings/account");
   await page.getByRole("button", { name: "Sign out" }).click();
   await audit(page, "sign out");
   await page.keyboard.press("Escape");
@@ -97,7 +98,7 @@ test("no serious or critical violation on any screen, light and dark", async () 
   await page.locator("#rows a", { hasText: "bob" }).click();
   await page.locator("li[data-id]").first().waitFor();
   await audit(page, "conversation, Arabic, phone");
-  await page.goto(`${line.url}/settings/profile`);
+  await alice.go("/settings/profile");
   await page.locator("textarea").fill("x".repeat(513));
   await audit(page, "profile, Arabic, phone");
   for (const width of [320, 390, 768, 1100, 1440]) {

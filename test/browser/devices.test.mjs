@@ -28,7 +28,7 @@ test("a second browser with the password gets the history; it is removed from th
   await first.reads("from the second");
 
   const list = first.page.locator("main li");
-  await first.page.goto(`${line.url}/settings/devices`);
+  await first.go("/settings/devices");
   await list.filter({ hasText: "This browser" }).waitFor();
   await first.page.getByRole("button", { name: /^Rename/ }).first().click();
   await first.page.getByLabel("Name", { exact: true }).fill("kitchen");
@@ -97,7 +97,7 @@ test("everything is lost but the recovery code", async () => {
 test("the password is changed", async () => {
   const dave = await Person.arrive(browser, line.url);
   await dave.register("dave");
-  await dave.page.goto(`${line.url}/settings/account`);
+  await dave.go("/settings/account");
   await dave.page.getByRole("button", { name: "Change password" }).click();
   const dialog = dave.page.getByRole("dialog");
   await dialog.getByLabel("Current password").fill("not the password at all");

@@ -70,7 +70,7 @@ test("300 injections as messages, drafts, searches, names and addresses run noth
     await mallory.page.goto(line.url + path);
     await mallory.page.locator("#rows a").first().waitFor();
   }
-  await mallory.page.goto(`${line.url}/settings/devices`);
+  await mallory.go("/settings/devices");
   await mallory.page.getByRole("button", { name: /^Rename/ }).click();
   await mallory.page.getByLabel("Name", { exact: true }).fill("<img src=x onerror=globalThis.ran=1>");
   await mallory.page.getByRole("button", { name: "Save" }).click();

@@ -127,7 +127,7 @@ test("name and status are shown beside the username to those who accept, and cha
   assert.deepEqual(await found.locator("bdi").allInnerTexts(), ["benname", "benname", "adaname"]);
   await ben.page.keyboard.press("Escape");
 
-  await ada.page.evaluate(() => { history.pushState(null, "", "/settings/profile"); dispatchEvent(new PopStateEvent("popstate")); });
+  await ada.go("/settings/profile");
   await name.waitFor();
   line.cut();
   await ada.page.getByText("No connection.").waitFor();
