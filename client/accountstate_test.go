@@ -38,16 +38,6 @@ func (p *person) conversation(id api.ConversationID) client.Conversation {
 	return client.Conversation{}
 }
 
-// second signs in one more device of an account.
-func (w *world) second(name, store string) *person {
-	w.t.Helper()
-	p := w.person(store)
-	if err := p.Login(w.t.Context(), login(name)); err != nil {
-		w.t.Fatal(err)
-	}
-	return p
-}
-
 // TestAccountStateMerges: in whatever order devices learn of facts, they end with the same.
 func TestAccountStateMerges(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 3))
@@ -80,7 +70,7 @@ func TestAccountState(t *testing.T) {
 	w := newWorld(t)
 	ada := w.person("ada")
 	id := ada.talk("bob")
-	two := w.second("ada", "two")
+	two := w.device("two", "ada")
 	two.talk("bob")
 	ada.connect()
 	two.connect()
@@ -122,7 +112,7 @@ func TestAccountState(t *testing.T) {
 	want := ada.conversation(id)
 	want.Read = client.Position{Epoch: 1, Seq: 9}
 	want.Settings = client.ConversationSettings{MutedUntil: 99, Pinned: true, Hidden: true}
-	three := w.second("ada", "three")
+	three := w.device("three", "ada")
 	three.talk("bob")
 	three.connect()
 	for _, p := range []*person{ada, two, three} {
@@ -262,7 +252,7 @@ func TestRestoredDeviceCompares(t *testing.T) {
 		}, client.CodeListFork},
 	} {
 		t.Run(what, func(t *testing.T) {
-			two := w.second("ada", "two "+tc.code)
+			two := w.device("two "+tc.code, "ada")
 			list, key := tc.list()
 			onAnswer(two, "/lists", func(r *api.ListsResponse) {
 				for i := range r.Accounts {

@@ -70,7 +70,7 @@ func same(t *testing.T, want, got *person, id api.ConversationID) {
 // TestRestore: a new device shows what the first one shows, page by page, newest first, while messages arrive.
 func TestRestore(t *testing.T) {
 	w, ada, bob, id := conversed(t, 7)
-	two := w.second("ada", "two")
+	two := w.device("two", "ada")
 	two.SetArchivePage(4)
 	events := two.Events()
 	defer events.Close()
@@ -115,7 +115,7 @@ func TestRestore(t *testing.T) {
 // TestCrashWhileRestoring crashes the new device at every Apply, before and after it is durable.
 func TestCrashWhileRestoring(t *testing.T) {
 	w, ada, _, id := conversed(t, 4)
-	two := w.second("ada", "two")
+	two := w.device("two", "ada")
 	for _, after := range []bool{false, true} {
 		if err := two.ForgetHistory(); err != nil {
 			t.Fatal(err)
@@ -168,7 +168,7 @@ func (p *person) onArchive(edit func(page *api.ArchivePage)) {
 // counted and shown; the rest is restored, and everything when the server is honest again.
 func TestEvilArchive(t *testing.T) {
 	w, ada, _, id := conversed(t, 3)
-	two := w.second("ada", "two")
+	two := w.device("two", "ada")
 	two.SetArchivePage(6)
 	for what, tc := range map[string]struct {
 		edit func(page *api.ArchivePage)
@@ -294,7 +294,7 @@ func TestRepairRecord(t *testing.T) {
 		t.Errorf("ada reads %q", got)
 	}
 	ada.net.honest()
-	two := w.second("ada", "two")
+	two := w.device("two", "ada")
 	two.connect()
 	two.restored()
 	same(t, ada, two, id)
@@ -306,7 +306,7 @@ func TestRepairRecord(t *testing.T) {
 // TestFollowArchive: what was sent while a device was signed out appears on it when it is back.
 func TestFollowArchive(t *testing.T) {
 	w, ada, bob, id := conversed(t, 2)
-	two := w.second("ada", "two")
+	two := w.device("two", "ada")
 	two.connect()
 	two.restored()
 	two.disconnect()

@@ -13,7 +13,7 @@ import (
 func TestArchiveKeysAskedFor(t *testing.T) {
 	w := newWorld(t)
 	ada := w.person("ada")
-	second, third := w.second("ada", "second"), w.second("ada", "third")
+	second, third := w.device("second", "ada"), w.device("third", "ada")
 	id := ada.talk("ada")
 	ada.connect()
 	second.connect()
@@ -42,7 +42,7 @@ func TestArchiveKeysAskedFor(t *testing.T) {
 func TestArchiveKeysAskedForSeldom(t *testing.T) {
 	w := newWorld(t)
 	ada := w.person("ada")
-	w.second("ada", "second")
+	w.device("second", "ada")
 	clock := clocked(ada)
 	asked := func() (n int) {
 		for range 100 {
@@ -89,7 +89,7 @@ func TestPeersAreMetInTheEnd(t *testing.T) {
 	}
 	ada.connect()
 	ada.settledState()
-	two := w.second("ada", "two")
+	two := w.device("two", "ada")
 	lists := make(chan struct{}, 1000)
 	two.net.set(func(n *network) {
 		n.response = func(r client.Request, _ *client.Response) error {

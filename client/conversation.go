@@ -140,7 +140,7 @@ func (c *Client) view(v conversation) (Conversation, error) {
 		ID: v.ID, Kind: v.Kind, State: v.State, Peer: v.Peer, Username: p.Username, Verified: p.Verified, Changed: changed,
 		Stopped: c.mayWrite(p) != nil, PeerRead: v.PeerRead, Expiry: v.Timer.Seconds,
 	}
-	if out.Read, _, _, err = stateFact[Position](c, stateRead+v.ID.String(), factPosition); err != nil {
+	if out.Read, err = c.readUpTo(v.ID); err != nil {
 		return out, err
 	}
 	shown, _, err := c.profileOf(v.Peer)

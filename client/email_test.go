@@ -91,7 +91,7 @@ func TestEmail(t *testing.T) {
 		t.Errorf("signed in as %q", account.Username)
 	}
 	// That device added itself, and so has written the bundle; by name the account opens as before.
-	third := w.second("ada", "third")
+	third := w.device("third", "ada")
 	removed, _ := second.Account()
 	if _, err := third.RemoveDevice(t.Context(), removed.WireDevice, password); err != nil {
 		t.Fatal(err)

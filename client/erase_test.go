@@ -137,7 +137,7 @@ func TestEditReactDelete(t *testing.T) {
 			t.Errorf("the text is still there: %v, %v", holds, err)
 		}
 	}
-	second := w.second("ada", "second")
+	second := w.device("second", "ada")
 	second.connect()
 	second.restored()
 	second.done()
@@ -229,7 +229,7 @@ func TestEffectsInAnyOrder(t *testing.T) {
 			}
 			want := people[0].lines(id)
 			people[1].shows(id, want...)
-			late := w.second("ada", "late")
+			late := w.device("late", "ada")
 			late.SetArchivePage(1 + random.IntN(9))
 			late.connect()
 			late.restored()
@@ -301,7 +301,7 @@ func TestViewOnce(t *testing.T) {
 	w := newWorld(t)
 	ada, bob := w.person("ada"), w.person("bob")
 	id := ada.talk("bob")
-	second := w.second("bob", "second")
+	second := w.device("second", "bob")
 	for _, p := range []*person{ada, bob, second} {
 		p.connect()
 	}
@@ -313,7 +313,7 @@ func TestViewOnce(t *testing.T) {
 	for _, p := range []*person{ada, bob, second} {
 		p.done()
 	}
-	third := w.second("bob", "third")
+	third := w.device("third", "bob")
 	third.connect()
 	third.restored()
 	if holds, err := third.Holds("canary"); err != nil || holds || len(third.lines(id)) > 0 {
@@ -337,7 +337,7 @@ func TestHistoryChoice(t *testing.T) {
 	w := newWorld(t)
 	ada, bob := w.person("ada"), w.person("bob")
 	id := ada.talk("bob")
-	second := w.second("ada", "second")
+	second := w.device("second", "ada")
 	for _, p := range []*person{ada, bob, second} {
 		p.connect()
 	}
@@ -379,8 +379,8 @@ func TestAcksWaitForArchiveKey(t *testing.T) {
 	w := newWorld(t)
 	ada, bob := w.person("ada"), w.person("bob")
 	id := ada.talk("bob")
-	second := w.second("ada", "second")
-	lost := w.second("ada", "lost")
+	second := w.device("second", "ada")
+	lost := w.device("lost", "ada")
 	check(t, lost.Close())
 	lost.Client = nil
 	ada.connect()
@@ -403,7 +403,7 @@ func TestAcksWaitForArchiveKey(t *testing.T) {
 	ada.reads(id, 3)
 	ada.done()
 	same(t, ada, second, id)
-	third := w.second("ada", "third")
+	third := w.device("third", "ada")
 	third.connect()
 	third.restored()
 	same(t, ada, third, id)

@@ -90,7 +90,7 @@ func TestProfile(t *testing.T) {
 
 	bob.settledState()
 	ada.settledState()
-	for _, later := range []*person{w.second("bob", "later"), w.second("ada", "sister")} {
+	for _, later := range []*person{w.device("later", "bob"), w.device("sister", "ada")} {
 		later.talk("ada")
 		later.connect()
 		me, _ := later.Account()

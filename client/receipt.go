@@ -131,7 +131,7 @@ func (c *Client) queueReceipt(b *batch, v conversation, p Position) error {
 // queueReadSoFar queues the receipt of a conversation that has been accepted: what was read before that was told to nobody.
 // Every device of the account that learns of it queues one, as the one that accepted may have stopped. The caller holds c.mu.
 func (c *Client) queueReadSoFar(b *batch, v conversation) error {
-	p, _, _, err := stateFact[Position](c, stateRead+v.ID.String(), factPosition)
+	p, err := c.readUpTo(v.ID)
 	if err != nil || p.IsZero() {
 		return err
 	}

@@ -28,7 +28,7 @@ func (p *person) becomes(id api.ConversationID, want client.State) {
 func TestReceipts(t *testing.T) {
 	w := newWorld(t)
 	ada, bob := w.person("ada"), w.person("bob")
-	second := w.second("ada", "second")
+	second := w.device("second", "ada")
 	id := ada.talk("bob")
 	ada.connect()
 	second.connect()

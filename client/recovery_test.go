@@ -51,7 +51,7 @@ func TestChangePassword(t *testing.T) {
 	w := newWorld(t)
 	ada, bob := w.person("ada"), w.person("bob")
 	id := ada.talk("bob")
-	second := w.second("ada", "second")
+	second := w.device("second", "ada")
 	if _, err := ada.ChangePassword(t.Context(), client.PasswordOptions{Password: "wrong password", NewPassword: newPassword}); !errors.Is(err, client.ErrWrongLogin) {
 		t.Errorf("with a wrong password: %v", err)
 	}

@@ -49,7 +49,7 @@ func TestRemoveDevice(t *testing.T) {
 	w := newWorld(t)
 	ada, bob := w.person("ada"), w.person("bob")
 	id := bob.talk("ada")
-	second := w.second("ada", "second")
+	second := w.device("second", "ada")
 	if err := ada.RenameDevice(t.Context(), 2, "lost phone"); err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestRemoveDevice(t *testing.T) {
 func TestRemoveOffline(t *testing.T) {
 	w := newWorld(t)
 	ada := w.person("ada")
-	second := w.second("ada", "second")
+	second := w.device("second", "ada")
 	second.reopen()
 	if _, err := ada.RemoveDevice(t.Context(), 2, password); err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func TestRemoveOffline(t *testing.T) {
 func TestRemovalRaces(t *testing.T) {
 	w := newWorld(t)
 	ada := w.person("ada")
-	w.second("ada", "second")
+	w.device("second", "ada")
 	third := w.person("third")
 	once := false
 	ada.net.set(func(n *network) {
@@ -173,9 +173,9 @@ func TestArchiveKeysReachOwnDevices(t *testing.T) {
 	w := newWorld(t)
 	ada, bob := w.person("ada"), w.person("bob")
 	id := bob.talk("ada")
-	second := w.second("ada", "second")
-	third := w.second("ada", "third")
-	w.second("ada", "fourth")
+	second := w.device("second", "ada")
+	third := w.device("third", "ada")
+	w.device("fourth", "ada")
 	ada.connect()
 	third.connect()
 	bob.connect()
@@ -209,7 +209,7 @@ func TestArchiveKeysReachOwnDevices(t *testing.T) {
 func TestRemovalCutShort(t *testing.T) {
 	w := newWorld(t)
 	ada, bob := w.person("ada"), w.person("bob")
-	w.second("ada", "second")
+	w.device("second", "ada")
 	id := ada.talk("bob")
 	epoch := ada.archiveEpoch()
 	ada.net.set(func(n *network) {
@@ -266,7 +266,7 @@ func TestEvilServerAtChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	ada.net.honest()
-	second := w.second("ada", "second")
+	second := w.device("second", "ada")
 	me, _ := ada.Account()
 	forger := &signer{t: t, id: me.ID, keys: ada.accountKey(), ids: map[uint32]e2ee.PublicKey{}}
 	fork := forger.list(2, &oldLists[0], 1, 3)

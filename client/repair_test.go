@@ -26,15 +26,7 @@ type fleet struct {
 func newFleet(t *testing.T, seed uint64) *fleet {
 	w := newWorld(t)
 	f := &fleet{t: t, rnd: rand.New(rand.NewPCG(seed, 0)), on: map[*person]bool{}}
-	for _, name := range []string{"ada", "bob", "ada2", "bob2"} {
-		p := w.person(name)
-		if len(name) > 3 {
-			if err := p.Login(t.Context(), login(name[:3])); err != nil {
-				t.Fatal(err)
-			}
-		}
-		f.all = append(f.all, p)
-	}
+	f.all = []*person{w.person("ada"), w.person("bob"), w.device("ada2", "ada"), w.device("bob2", "bob")}
 	f.clock = clocked(f.all...)
 	f.id = f.all[0].talk("bob")
 	for _, p := range f.all[1:] {

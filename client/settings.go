@@ -72,6 +72,12 @@ func (c *Client) conversationSettings(id api.ConversationID) (set ConversationSe
 	return set, nil
 }
 
+// readUpTo is up to where the account has read a conversation; zero for nothing. The caller holds c.mu.
+func (c *Client) readUpTo(id api.ConversationID) (Position, error) {
+	p, _, _, err := stateFact[Position](c, stateRead+id.String(), factPosition)
+	return p, err
+}
+
 // MarkRead records that everything up to a position has been read, on all devices of the account. An earlier position
 // than the one known changes nothing. In an accepted conversation the other member is told.
 func (c *Client) MarkRead(id api.ConversationID, p Position) error {

@@ -206,8 +206,7 @@ func TestSilentJoined(t *testing.T) {
 	ada.safety("bob") // learns of all three
 	var to []api.DeviceRef
 	for _, p := range bobs {
-		me, _ := p.Account()
-		to = append(to, api.DeviceRef{AccountID: me.ID, DeviceID: me.WireDevice})
+		to = append(to, p.ref())
 		p.connect()
 	}
 	next := func(*api.ClaimResponse) {

@@ -60,17 +60,15 @@ func TestSupplementAskedAgain(t *testing.T) {
 	ada.connect()
 	m := ada.send(id, "one")
 	ada.sent(m)
-	me, _ := bob.Account()
-	to := api.DeviceRef{AccountID: me.ID, DeviceID: me.WireDevice}
 	events := ada.Events()
 	defer events.Close()
 	sends := ada.loseReply()
-	if err := ada.Supplement(id, m, to); err != nil {
+	if err := ada.Supplement(id, m, bob.ref()); err != nil {
 		t.Fatal(err)
 	}
 	ada.event(events, client.EventDisconnected)
 	ada.disconnect()
-	if err := ada.Supplement(id, m, to); err != nil {
+	if err := ada.Supplement(id, m, bob.ref()); err != nil {
 		t.Fatal(err)
 	}
 	ada.connect()
